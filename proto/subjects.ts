@@ -1,0 +1,31 @@
+// Every NATS subject in one place. Bodies are binary messages of proto/isthmus/v1.
+import type { EdgeId, RegionId } from "./ids.ts";
+
+export const subjects = {
+  /** Heartbeat, edge to its region. */
+  heartbeat: (region: RegionId, edge: EdgeId) => `isthmus.hb.${region}.${edge}`,
+  heartbeats: (region: RegionId) => `isthmus.hb.${region}.*`,
+  /** DesiredState, coordinator to all regions; empty request asks for it at once. */
+  desired: "isthmus.desired.all",
+  desiredGet: "isthmus.desired.get",
+  /** DesiredState, region to its edges; empty request to desiredGetOf asks for it at once. */
+  desiredOf: (region: RegionId) => `isthmus.desired.${region}.edges`,
+  desiredGetOf: (region: RegionId) => `isthmus.desired.${region}.get`,
+  /** RegionSummary, region to the other regions and the coordinator. */
+  summary: (region: RegionId) => `isthmus.summary.${region}`,
+  summaries: "isthmus.summary.*",
+  /** RoundOffer request, coordinator to region; answered with RegionRoundStatus. */
+  roundOffer: (region: RegionId) => `isthmus.round.${region}.offer`,
+  /** RegionRoundStatus, region to coordinator. */
+  roundStatus: (region: RegionId) => `isthmus.round.${region}.status`,
+  roundStatuses: "isthmus.round.*.status",
+  /** Empty request, coordinator to region: the last status was taken (durable). Body: RoundOffer. */
+  roundTaken: (region: RegionId) => `isthmus.round.${region}.taken`,
+  /** TrainCommand request, region to edge; answered with TrainReply. */
+  train: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.train`,
+  /** EvaluateCommand request, to an edge; answered with EvaluateReply. */
+  evaluate: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.evaluate`,
+  /** TrainProgress, edge to region. */
+  progress: (region: RegionId, edge: EdgeId) => `isthmus.progress.${region}.${edge}`,
+  progresses: (region: RegionId) => `isthmus.progress.${region}.*`,
+} as const;
