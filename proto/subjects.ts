@@ -8,7 +8,7 @@ export const subjects = {
   /** DesiredState, coordinator to all regions; empty request asks for it at once. */
   desired: "isthmus.desired.all",
   desiredGet: "isthmus.desired.get",
-  /** DesiredState, region to its edges; empty request to desiredGetOf asks for it at once. */
+  /** DesiredState, region to its edges; an empty desiredGetOf request asks for it at once. */
   desiredOf: (region: RegionId) => `isthmus.desired.${region}.edges`,
   desiredGetOf: (region: RegionId) => `isthmus.desired.${region}.get`,
   /** RegionSummary, region to the other regions and the coordinator. */
@@ -19,7 +19,7 @@ export const subjects = {
   /** RegionRoundStatus, region to coordinator. */
   roundStatus: (region: RegionId) => `isthmus.round.${region}.status`,
   roundStatuses: "isthmus.round.*.status",
-  /** Empty request, coordinator to region: the last status was taken (durable). Body: RoundOffer. */
+  /** RoundOffer request, coordinator to region: its last status was taken and is durable. */
   roundTaken: (region: RegionId) => `isthmus.round.${region}.taken`,
   /** TrainCommand request, region to edge; answered with TrainReply. */
   train: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.train`,
