@@ -1,0 +1,67 @@
+// A model's or adapter's numbers by tensor name, and the arithmetic that deltas need.
+import { Fault } from "../../proto/fault.ts";
+import type { SafeTensor } from "../formats/safetensors.ts";
+
+export type TensorMap = ReadonlyMap<string, SafeTensor>;
+/** Shapes by tensor name: what two maps must share to be added. */
+export type TensorLayout = ReadonlyMap<string, readonly number[]>;
+
+export function layoutOf(tensors: TensorMap): TensorLayout {
+  return new Map([...tensors].map(([name, { shape }]) => [name, shape]));
+}
+
+/** Names in the one order that every sum and file of ours uses. */
+export function sortedNames(tensors: ReadonlyMap<string, unknown>): string[] {
+  return [...tensors.keys()].sort();
+}
+
+/** Says in which way a layout isn't the one expected; null when it is. */
+export function layoutDifference(expected: TensorLayout, found: TensorLayout): string | null {
+  for (const [name, shape] of expected) {
+    const other = found.get(name);
+    if (!other) return `tensor ${name} is missing`;
+    if (shape.length !== other.length || shape.some((n, i) => n !== other[i])) {
+      return `tensor ${name} is ${other.join("×")} instead of ${shape.join("×")}`;
+    }
+  }
+  for (const name of found.keys()) {
+    if (!expected.has(name)) return `tensor ${name.slice(0, 120)} is unknown`;
+  }
+  return null;
+}
+
+/** L2 norm over all tensors, in f64, summed in sorted order: the same numbers give the same norm. */
+export function normOf(tensors: TensorMap): number {
+  let sum = 0;
+  for (const name of sortedNames(tensors)) {
+    for (const value of tensors.get(name)!.data) sum += value * value;
+  }
+  return Math.sqrt(sum);
+}
+
+/** The first tensor that holds a NaN or an infinity; null when every number is finite. */
+export function firstNotFinite(tensors: TensorMap): string | null {
+  for (const [name, { data }] of tensors) {
+    for (const value of data) if (!Number.isFinite(value)) return name;
+  }
+  return null;
+}
+
+/**
+ * What training changed: result - start, tensor by tensor. Without a start (the first round, where
+ * all edges begin from the seed alone) the delta is the result itself.
+ * Faults: `failed-precondition` when the two don't have the same layout.
+ */
+export function deltaBetween(start: TensorMap | null, result: TensorMap): TensorMap {
+  if (start) {
+    const difference = layoutDifference(layoutOf(start), layoutOf(result));
+    if (difference) throw new Fault("failed-precondition", `the training result: ${difference}`);
+  }
+  const delta = new Map<string, SafeTensor>();
+  for (const name of sortedNames(result)) {
+    const { shape, data } = result.get(name)!;
+    const from = start?.get(name)?.data;
+    delta.set(name, { shape, data: from ? data.map((value, i) => value - from[i]!) : data });
+  }
+  return delta;
+}

@@ -1,0 +1,161 @@
+// Every way in which a delta can be wrong, each with its own reason.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { clone } from "@bufbuild/protobuf";
+import test from "ava";
+import {
+  type DeltaManifest,
+  DeltaManifestSchema,
+} from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { signManifest } from "../../../sync/delta/delta-manifest.ts";
+import {
+  type ArrivedDelta,
+  type DeltaExpectation,
+  type ScreeningReason,
+  screenDelta,
+  screeningReasons,
+  screenManifest,
+} from "../../../sync/delta/screening.ts";
+import { openSigningKey } from "../../../sync/delta/signing-key.ts";
+import { deltaBetween, layoutOf, normOf } from "../../../sync/delta/tensor-map.ts";
+import type { SafeTensor } from "../../../sync/formats/safetensors.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "isthmus-screening-"));
+const key = openSigningKey(join(dir, "edge.pem"));
+const otherKey = openSigningKey(join(dir, "other.pem"));
+test.after.always(() => rmSync(dir, { recursive: true }));
+
+const tensor = (shape: number[], ...values: number[]): SafeTensor => ({
+  shape,
+  data: Float32Array.from(values),
+});
+const tensors = new Map([
+  ["a", tensor([1, 2], 3, 0)],
+  ["b", tensor([2, 1], 0, 4)],
+]);
+
+const expected: DeltaExpectation = {
+  campaign: "c-1",
+  round: 2,
+  region: "us",
+  edge: "us-1",
+  model: "commands",
+  baseSha256: "b".repeat(64),
+  startSha256: "e".repeat(64),
+  rank: 1,
+  alpha: 2,
+  normMax: 10,
+  publicKey: key.publicKey,
+  layout: layoutOf(tensors),
+};
+const statement = {
+  campaign: "c-1",
+  round: 2,
+  region: "us",
+  edge: "us-1",
+  model: "commands",
+  baseSha256: "b".repeat(64),
+  startSha256: "e".repeat(64),
+  rank: 1,
+  alpha: 2,
+  examples: 60,
+  norm: 5,
+  delta: { sha256: "d".repeat(64), bytes: 100n },
+};
+const arrived: ArrivedDelta = { sha256: "d".repeat(64), bytes: 100, tensors };
+const seen = new Set<string>();
+
+function screen(manifest: DeltaManifest, sent = arrived, expectation = expected) {
+  const objection =
+    screenManifest(manifest, expectation) ?? screenDelta(sent, manifest, expectation);
+  if (objection) seen.add(objection.reason);
+  return objection;
+}
+
+test("a sound delta passes, from a pinned edge or one seen for the first time", (t) => {
+  t.is(screen(signManifest(statement, key)), null);
+  t.is(screen(signManifest(statement, key), arrived, { ...expected, publicKey: null }), null);
+});
+
+test.serial("each wrong statement is found under its own reason", (t) => {
+  const wrong: [ScreeningReason, object][] = [
+    ["staleness", { campaign: "c-0" }],
+    ["staleness", { round: 1 }],
+    ["staleness", { edge: "us-2" }],
+    ["staleness", { region: "eu" }],
+    ["staleness", { startSha256: "" }],
+    ["base", { baseSha256: "c".repeat(64) }],
+    ["base", { model: "other" }],
+    ["schema", { rank: 8 }],
+    ["schema", { alpha: 4 }],
+    ["schema", { examples: 0 }],
+    ["schema", { examples: 4_000_000_000 }],
+    ["schema", { norm: Number.NaN }],
+    ["schema", { norm: -1 }],
+    ["schema", { delta: undefined }],
+    ["schema", { delta: { sha256: "../../etc", bytes: 1n } }],
+    ["schema", { delta: { sha256: "d".repeat(64), bytes: 1n << 60n } }],
+    ["norm", { norm: 4 }],
+  ];
+  for (const [reason, change] of wrong) {
+    const objection = screen(signManifest({ ...statement, ...change }, key));
+    t.is(
+      objection?.reason,
+      reason,
+      JSON.stringify(change, (_, v) => `${v}`),
+    );
+    t.is(objection?.attributable, reason !== "staleness");
+  }
+});
+
+test.serial("what anybody could have sent is refused without blaming the edge", (t) => {
+  const forged = clone(DeltaManifestSchema, signManifest(statement, key));
+  forged.examples = 1000;
+  t.like(screen(forged), { reason: "signature", attributable: false });
+  t.like(screen(signManifest(statement, otherKey)), { reason: "key", attributable: false });
+  const manifest = signManifest(statement, key);
+  const torn = { ...arrived, sha256: "0".repeat(64) };
+  t.like(screen(manifest, torn), { reason: "hash", attributable: false });
+  t.like(screen(manifest, { ...arrived, bytes: 99 }), { reason: "hash", attributable: false });
+});
+
+test.serial(
+  "wrong numbers are found: not a file, wrong layout, not finite, beyond the norm",
+  (t) => {
+    const send = (map: Map<string, SafeTensor> | null, change = {}) =>
+      screen(signManifest({ ...statement, norm: map ? normOf(map) : 1, ...change }, key), {
+        ...arrived,
+        tensors: map,
+      });
+    t.is(send(null)?.reason, "schema");
+    t.is(send(new Map([["a", tensor([1, 2], 1, 1)]]))?.reason, "schema");
+    t.is(send(new Map([...tensors, ["a", tensor([2, 1], 1, 1)]]))?.reason, "schema");
+    t.is(send(new Map([...tensors, ["c", tensor([1], 1)]]))?.reason, "schema");
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const map = new Map([...tensors, ["b", tensor([2, 1], bad, 0)] as const]);
+      t.is(send(map, { norm: 5 })?.reason, "finite");
+    }
+    t.is(send(new Map([...tensors, ["b", tensor([2, 1], 0, 4000)]]))?.reason, "norm");
+  },
+);
+
+test.serial("every reason of the closed set was seen", (t) => {
+  t.deepEqual([...seen].sort(), [...screeningReasons].sort());
+});
+
+test("without a norm bound a large delta passes", (t) => {
+  const large = new Map([...tensors, ["b", tensor([2, 1], 0, 4000)] as const]);
+  const manifest = signManifest({ ...statement, norm: normOf(large) }, key);
+  t.is(screen(manifest, { ...arrived, tensors: large }, { ...expected, normMax: 0 }), null);
+});
+
+test("a delta is the result less the start, and the result itself in the first round", (t) => {
+  const start = new Map([["x", tensor([2], 1, 2)]]);
+  const result = new Map([["x", tensor([2], 1.5, 0)]]);
+  t.deepEqual(deltaBetween(start, result), new Map([["x", tensor([2], 0.5, -2)]]));
+  t.deepEqual(deltaBetween(null, result), result);
+  t.throws(() => deltaBetween(new Map([["x", tensor([1, 2], 1, 2)]]), result), {
+    message: /x is 2 instead of 1×2/,
+  });
+});
