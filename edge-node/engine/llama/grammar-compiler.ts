@@ -1,0 +1,46 @@
+// Compiles what restricts an output to a grammar, and keeps the compiled ones that callers send
+// again and again.
+import { LRUCache } from "lru-cache";
+import type { Llama, LlamaGrammar } from "node-llama-cpp";
+import { Fault } from "../../../proto/fault.ts";
+import type { Constraint } from "../engine.ts";
+import { readJsonSchema } from "./json-schema.ts";
+
+const GRAMMARS_KEPT = 64;
+
+export interface GrammarCompiler {
+  /** Faults: invalid-argument with what is wrong with the schema or grammar. */
+  compile(constraint: Constraint): Promise<LlamaGrammar>;
+}
+
+export function createGrammarCompiler(llama: Llama): GrammarCompiler {
+  const kept = new LRUCache<string, LlamaGrammar>({ max: GRAMMARS_KEPT });
+  return {
+    async compile(constraint) {
+      const key = JSON.stringify(constraint);
+      const known = kept.get(key);
+      if (known !== undefined) return known;
+      const grammar = await compileNew(llama, constraint);
+      kept.set(key, grammar);
+      return grammar;
+    },
+  };
+}
+
+async function compileNew(llama: Llama, constraint: Constraint): Promise<LlamaGrammar> {
+  if (constraint.kind === "json-object") return llama.getGrammarFor("json");
+  try {
+    if (constraint.kind === "grammar") {
+      return await llama.createGrammar({ grammar: constraint.gbnf });
+    }
+    // The type parameters infer a result type from a literal schema; ours is only known at run time.
+    const schema = readJsonSchema(constraint.schema) as { type: "object" };
+    return await llama.createGrammarForJsonSchema(schema);
+  } catch (problem) {
+    if (problem instanceof Fault) throw problem;
+    const why = problem instanceof Error ? problem.message : String(problem);
+    throw new Fault("invalid-argument", `the ${constraint.kind} doesn't compile: ${why}`, {
+      param: "response_format",
+    });
+  }
+}
