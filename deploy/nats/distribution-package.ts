@@ -82,7 +82,9 @@ async function readDistribution(etcDir: string): Promise<Distribution | undefine
 
 async function readSources(etcDir: string): Promise<AptSource[]> {
   const partsDir = join(etcDir, "apt/sources.list.d");
-  const parts = (await readdir(partsDir).catch(() => [])).sort().map((name) => join(partsDir, name));
+  const parts = (await readdir(partsDir).catch(() => []))
+    .sort()
+    .map((name) => join(partsDir, name));
   const sources: AptSource[] = [];
   for (const path of [join(etcDir, "apt/sources.list"), ...parts]) {
     const parse = path.endsWith(".list")
@@ -117,7 +119,7 @@ async function fetchFromSuite(
     return path;
   } catch (error) {
     const lines = `${updateOutput}\n${error instanceof Error ? error.message : error}`.split("\n");
-    const reason = lines.findLast((line) => /^[EW]: /.test(line)) ?? lines.at(-1) ?? "";
+    const reason = lines.find((line) => /^[EW]: /.test(line)) ?? lines.at(-1) ?? "";
     onProgress(`${suite}: no nats-server (${reason.trim()})`);
     return undefined;
   } finally {
@@ -127,7 +129,13 @@ async function fetchFromSuite(
 
 /** Lays out a private apt folder and returns apt-get bound to it. */
 async function prepareApt(aptDir: string, sources: string) {
-  for (const dir of ["lists/partial", "cache/archives/partial", "sources", "preferences", "state"]) {
+  for (const dir of [
+    "lists/partial",
+    "cache/archives/partial",
+    "sources",
+    "preferences",
+    "state",
+  ]) {
     await mkdir(join(aptDir, dir), { recursive: true });
   }
   await writeFile(join(aptDir, "status"), "");
@@ -156,6 +164,8 @@ async function prepareApt(aptDir: string, sources: string) {
   return async (...args: string[]): Promise<string> => {
     const { stdout, stderr } = await run("apt-get", ["-q", "-c", configPath, ...args], {
       cwd: aptDir,
+      // Apt's signature checks need a temporary folder that this user can write to.
+      env: { ...process.env, TMPDIR: aptDir, LC_ALL: "C" },
       timeout: APT_COMMAND_MAX_MS,
       maxBuffer: OUTPUT_MAX_BYTES,
     });

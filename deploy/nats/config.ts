@@ -1,0 +1,146 @@
+// Writes the nats-server configurations of a mesh: for each region, and for the central pair, a
+// core server `g`, joined to the other regions' by gateways, and a JetStream server `j`, whose
+// domain is the region and which is a leaf of its g. Pure: a topology in, texts out.
+import { join } from "node:path";
+
+/** The place of the coordinator's pair, beside the regions. */
+export const CENTRAL = "central";
+
+export type NatsServerKind = "g" | "j";
+
+/** The ports of one site's pair, all on the loopback address. */
+export interface NatsSitePorts {
+  readonly coreClient: number;
+  readonly coreGateway: number;
+  readonly coreLeaf: number;
+  readonly coreMonitor: number;
+  readonly jetstreamClient: number;
+  readonly jetstreamMonitor: number;
+}
+
+/** A region, or central, with the ports of its pair. */
+export interface NatsSite {
+  readonly region: string;
+  readonly ports: NatsSitePorts;
+}
+
+/** One server to run: its text of configuration and where it will answer. */
+export interface NatsServerPlan {
+  /** `nats-<region>-g` or `nats-<region>-j`. */
+  readonly name: string;
+  readonly region: string;
+  readonly kind: NatsServerKind;
+  /** For clients. */
+  readonly url: string;
+  /** Base of the server's monitoring HTTP. */
+  readonly monitorUrl: string;
+  /** Every port it listens on, named. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly config: string;
+}
+
+/** Where nothing but this machine reaches. */
+const LOOPBACK = "127.0.0.1";
+/** Enough for records and logs of rounds; models and deltas never go through JetStream. */
+const JETSTREAM_STORE_MAX = "1GB";
+const JETSTREAM_MEMORY_MAX = "64MB";
+
+/** Liveness as measured in the design note: a dead peer is dropped within 3 s. */
+const COMMON = `ping_interval: "1s"
+ping_max: 2
+write_deadline: "2s"
+max_payload: 1MB
+no_auth_user: app
+system_account: SYS
+logtime_utc: true
+`;
+
+/** The servers of all sites; `storeDir` holds a folder for each JetStream server's data. */
+export function natsServerPlans(sites: readonly NatsSite[], storeDir: string): NatsServerPlan[] {
+  return sites.flatMap((site) => [corePlan(site, sites), jetstreamPlan(site, storeDir)]);
+}
+
+/** The servers a role of that site connects to, the nearest to JetStream first. */
+export function natsUrls({ ports }: NatsSite): string[] {
+  return [clientUrl(ports.jetstreamClient), clientUrl(ports.coreClient)];
+}
+
+function corePlan({ region, ports }: NatsSite, sites: readonly NatsSite[]): NatsServerPlan {
+  const peers = sites
+    .filter((site) => site.region !== region)
+    .map((site) => `    { name: ${quoted(site.region)}, url: "${gatewayUrl(site)}" }\n`);
+  const config = `server_name: ${quoted(`${region}-g`)}
+listen: "${LOOPBACK}:${ports.coreClient}"
+http: "${LOOPBACK}:${ports.coreMonitor}"
+leafnodes { listen: "${LOOPBACK}:${ports.coreLeaf}" }
+gateway {
+  name: ${quoted(region)}
+  listen: "${LOOPBACK}:${ports.coreGateway}"
+  gateways: [
+${peers.join("")}  ]
+}
+${COMMON}${accounts("")}`;
+  return {
+    name: `nats-${region}-g`,
+    region,
+    kind: "g",
+    url: clientUrl(ports.coreClient),
+    monitorUrl: `http://${LOOPBACK}:${ports.coreMonitor}`,
+    ports: {
+      client: ports.coreClient,
+      gateway: ports.coreGateway,
+      leaf: ports.coreLeaf,
+      monitor: ports.coreMonitor,
+    },
+    config,
+  };
+}
+
+function jetstreamPlan({ region, ports }: NatsSite, storeDir: string): NatsServerPlan {
+  const remote = `nats-leaf://app:app@${LOOPBACK}:${ports.coreLeaf}`;
+  const config = `server_name: ${quoted(`${region}-j`)}
+listen: "${LOOPBACK}:${ports.jetstreamClient}"
+http: "${LOOPBACK}:${ports.jetstreamMonitor}"
+jetstream {
+  store_dir: ${quoted(join(storeDir, region))}
+  domain: ${quoted(region)}
+  max_mem: ${JETSTREAM_MEMORY_MAX}
+  max_file: ${JETSTREAM_STORE_MAX}
+}
+leafnodes {
+  reconnect: 1
+  remotes: [ { url: "${remote}", account: APP } ]
+}
+${COMMON}${accounts("jetstream: enabled, ")}`;
+  return {
+    name: `nats-${region}-j`,
+    region,
+    kind: "j",
+    url: clientUrl(ports.jetstreamClient),
+    monitorUrl: `http://${LOOPBACK}:${ports.jetstreamMonitor}`,
+    ports: { client: ports.jetstreamClient, monitor: ports.jetstreamMonitor },
+    config,
+  };
+}
+
+/** One account for the mesh, one for the servers' own events. */
+function accounts(jetstream: string): string {
+  return `accounts {
+  SYS { users: [ { user: sys, password: sys } ] }
+  APP { ${jetstream}users: [ { user: app, password: app } ] }
+}
+`;
+}
+
+function clientUrl(port: number): string {
+  return `nats://${LOOPBACK}:${port}`;
+}
+
+function gatewayUrl({ ports }: NatsSite): string {
+  return `nats://${LOOPBACK}:${ports.coreGateway}`;
+}
+
+/** A string in nats-server's configuration language. */
+function quoted(text: string): string {
+  return JSON.stringify(text);
+}
