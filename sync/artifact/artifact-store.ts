@@ -1,0 +1,260 @@
+// Files named by their SHA-256 in one folder: what is in it is whole and verified, whatever was
+// killed while writing. Bounded in bytes; the least recently used go first, pinned ones never.
+//
+// Layout: <dir>/objects/<sha256>-<bytes> for whole files (a file of another size is damaged and
+// counts as absent), <dir>/partial/<sha256> for those on their way. One process owns a folder.
+import { createReadStream, type Dirent, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { Fault } from "../../proto/fault.ts";
+import { type Sha256, sha256Pattern } from "../../proto/ids.ts";
+import { ArtifactIndex } from "./artifact-index.ts";
+import type { ByteRange } from "./byte-range.ts";
+import { PartialFile } from "./partial-file.ts";
+
+const DEFAULT_MAX_BYTES = 64 * 2 ** 30;
+/** Unfinished files kept for resumption; the oldest beyond these are dropped at start. */
+const PARTIALS_MAX = 64;
+const objectPattern = /^([0-9a-f]{64})-(\d{1,15})$/;
+
+export interface ArtifactStoreOptions {
+  readonly dir: string;
+  /** Most bytes of whole artifacts to keep. */
+  readonly maxBytes?: number;
+}
+
+/** A file on its way in. Exactly one of `commit`, `discard` and `close` ends it. */
+export interface ArtifactWriter {
+  /** Bytes already there, perhaps from before a crash; the next write continues here. */
+  readonly offset: number;
+  write(chunk: Uint8Array): Promise<void>;
+  /** Starts again from nothing. */
+  restart(): Promise<void>;
+  /** Whether what is there so far hashes to the artifact's name. */
+  matches(): boolean;
+  /**
+   * Verifies and makes the artifact visible, durably.
+   * Faults: `invalid-argument` when the bytes hash to something else; they are dropped then.
+   */
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+  /** Leaves what is there for a later resumption. */
+  close(): Promise<void>;
+}
+
+export interface StoredArtifact {
+  readonly sha256: Sha256;
+  readonly bytes: number;
+}
+
+export class ArtifactStore {
+  readonly #objects: string;
+  readonly #partials: string;
+  readonly #maxBytes: number;
+  readonly #index = new ArtifactIndex();
+  readonly #writing = new Set<Sha256>();
+
+  constructor(options: ArtifactStoreOptions) {
+    this.#objects = join(options.dir, "objects");
+    this.#partials = join(options.dir, "partial");
+    this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+    mkdirSync(this.#objects, { recursive: true });
+    mkdirSync(this.#partials, { recursive: true });
+    this.#readObjects();
+    this.#dropOldPartials();
+  }
+
+  /** Sum of the sizes of what is held. */
+  get bytes(): number {
+    return this.#index.bytes;
+  }
+
+  list(): readonly StoredArtifact[] {
+    return this.#index.list();
+  }
+
+  has(sha256: Sha256): boolean {
+    return this.size(sha256) !== undefined;
+  }
+
+  /** Bytes of a whole artifact; undefined when it is absent or its file was damaged meanwhile. */
+  size(sha256: Sha256): number | undefined {
+    const bytes = this.#index.size(sha256);
+    if (bytes === undefined) return undefined;
+    const found = statSync(this.#pathOf(sha256, bytes), { throwIfNoEntry: false });
+    if (found?.size === bytes) return bytes;
+    this.#forget(sha256, bytes);
+    return undefined;
+  }
+
+  /**
+   * Where the artifact lies. Pin it for as long as the path is in use.
+   * Faults: `not-found`.
+   */
+  path(sha256: Sha256): string {
+    const bytes = this.size(sha256);
+    if (bytes === undefined) throw new Fault("not-found", `artifact ${sha256} is not here`);
+    this.#index.touch(sha256);
+    return this.#pathOf(sha256, bytes);
+  }
+
+  /** Reads an artifact, or a range of it. Faults: `not-found`. */
+  open(sha256: Sha256, range?: ByteRange): Readable {
+    return createReadStream(this.path(sha256), range);
+  }
+
+  /** Keeps an artifact, here already or not, from eviction until the result is called. */
+  pin(sha256: Sha256): () => void {
+    return this.#index.pin(sha256);
+  }
+
+  /**
+   * Starts or resumes writing. `bytes` is the size if known, 0 otherwise.
+   * Faults: `conflict` while another writer has it, `payload-too-large` when it can never fit.
+   */
+  async write(sha256: Sha256, bytes: number): Promise<ArtifactWriter> {
+    if (this.#writing.has(sha256)) {
+      throw new Fault("conflict", `artifact ${sha256} is being written already`);
+    }
+    this.#assertRoom(bytes);
+    this.#writing.add(sha256);
+    try {
+      const partial = await PartialFile.open(join(this.#partials, sha256));
+      if (bytes > 0 && partial.offset > bytes) await partial.truncate();
+      return this.#writer(sha256, bytes, partial);
+    } catch (thrown) {
+      this.#writing.delete(sha256);
+      throw thrown;
+    }
+  }
+
+  /** Writes a whole artifact from its first byte. Does nothing when it is here already. */
+  async put(sha256: Sha256, bytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
+    if (this.has(sha256)) return;
+    const writer = await this.write(sha256, bytes);
+    try {
+      await writer.restart();
+      for await (const chunk of source) await writer.write(chunk);
+    } catch (thrown) {
+      await writer.discard();
+      throw thrown;
+    }
+    await writer.commit();
+  }
+
+  /** Reads the artifact again and compares its hash; a damaged one is dropped. */
+  async verify(sha256: Sha256): Promise<boolean> {
+    const bytes = this.size(sha256);
+    if (bytes === undefined) return false;
+    const file = await PartialFile.open(this.#pathOf(sha256, bytes));
+    await file.close();
+    if (file.digest() === sha256) return true;
+    this.#forget(sha256, bytes);
+    return false;
+  }
+
+  #writer(sha256: Sha256, bytes: number, partial: PartialFile): ArtifactWriter {
+    const limit = bytes > 0 ? bytes : this.#maxBytes;
+    const end = async () => {
+      await partial.close();
+      this.#writing.delete(sha256);
+    };
+    const discard = async () => {
+      await rm(partial.path, { force: true });
+      await end();
+    };
+    return {
+      get offset() {
+        return partial.offset;
+      },
+      write: async (chunk) => {
+        if (partial.offset + chunk.length > limit) {
+          throw new Fault("payload-too-large", `artifact ${sha256} is longer than ${limit} bytes`);
+        }
+        await partial.write(chunk);
+      },
+      restart: () => partial.truncate(),
+      matches: () => partial.digest() === sha256,
+      commit: () => this.#commit(sha256, bytes, partial).finally(end),
+      discard,
+      close: end,
+    };
+  }
+
+  async #commit(sha256: Sha256, bytes: number, partial: PartialFile): Promise<void> {
+    const digest = partial.digest();
+    if (digest !== sha256 || (bytes > 0 && bytes !== partial.offset)) {
+      await rm(partial.path, { force: true });
+      throw new Fault(
+        "invalid-argument",
+        `expected artifact ${sha256}, but its ${partial.offset} bytes hash to ${digest}`,
+        { param: "sha256" },
+      );
+    }
+    this.#evictFor(partial.offset);
+    await partial.sync();
+    await rename(partial.path, this.#pathOf(sha256, partial.offset));
+    const folder = await open(this.#objects);
+    await folder.sync().finally(() => folder.close());
+    this.#index.add(sha256, partial.offset);
+  }
+
+  #assertRoom(bytes: number): readonly Sha256[] {
+    const gone = this.#index.evictionsFor(bytes, this.#maxBytes);
+    if (gone !== undefined) return gone;
+    throw new Fault(
+      "payload-too-large",
+      `no room for ${bytes} bytes: ${this.#maxBytes} in all, and what is pinned stays`,
+    );
+  }
+
+  #evictFor(bytes: number): void {
+    for (const sha256 of this.#assertRoom(bytes)) {
+      this.#forget(sha256, this.#index.size(sha256) ?? 0);
+    }
+  }
+
+  #forget(sha256: Sha256, bytes: number): void {
+    this.#index.remove(sha256);
+    rmSync(this.#pathOf(sha256, bytes), { force: true });
+  }
+
+  #pathOf(sha256: Sha256, bytes: number): string {
+    return join(this.#objects, `${sha256}-${bytes}`);
+  }
+
+  /** Takes stock, oldest arrival first; whatever isn't whole is removed. */
+  #readObjects(): void {
+    const whole: { sha256: Sha256; bytes: number; arrivedMs: number }[] = [];
+    for (const entry of readdirSync(this.#objects, { withFileTypes: true })) {
+      const found = this.#readObject(entry);
+      if (found === undefined) rmSync(join(this.#objects, entry.name), { recursive: true });
+      else whole.push(found);
+    }
+    whole.sort((a, b) => a.arrivedMs - b.arrivedMs);
+    for (const { sha256, bytes } of whole) this.#index.add(sha256, bytes);
+  }
+
+  #readObject(entry: Dirent) {
+    const match = entry.isFile() ? objectPattern.exec(entry.name) : null;
+    if (match === null) return undefined;
+    const stat = statSync(join(this.#objects, entry.name));
+    if (stat.size !== Number(match[2])) return undefined;
+    return { sha256: match[1] as Sha256, bytes: stat.size, arrivedMs: stat.mtimeMs };
+  }
+
+  #dropOldPartials(): void {
+    const partials = readdirSync(this.#partials)
+      .map((name) => ({ name, changedMs: statSync(join(this.#partials, name)).mtimeMs }))
+      .sort((a, b) => b.changedMs - a.changedMs);
+    for (const [rank, { name }] of partials.entries()) {
+      if (rank < PARTIALS_MAX && sha256Pattern.test(name)) continue;
+      rmSync(join(this.#partials, name), { recursive: true, force: true });
+    }
+  }
+}
+
+export function createArtifactStore(options: ArtifactStoreOptions): ArtifactStore {
+  return new ArtifactStore(options);
+}
