@@ -50,3 +50,14 @@ function byteCharacters(): string[] {
     return String.fromCodePoint(printable ? byte : shifted++);
   });
 }
+
+/** The text that ids of this vocabulary stand for, put together from their bytes. */
+export function decodeIds(ids: readonly number[]): string {
+  const { tokens, types } = byteVocabulary();
+  const byteOf = new Map(byteCharacters().map((character, byte) => [character, byte]));
+  const bytes = ids.flatMap((id) => {
+    if (types[id] !== NORMAL) return [];
+    return [...tokens[id]!].map((character) => byteOf.get(character)!);
+  });
+  return Buffer.from(bytes).toString("utf8");
+}
