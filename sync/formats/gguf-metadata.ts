@@ -1,6 +1,6 @@
 // The key-value part of a GGUF file: typed values, and lookups that say what they expected.
 
-import { FormatFault, FormatFaultCode } from "./format-fault.ts";
+import { Fault } from "../../proto/fault.ts";
 
 /** GGUF's numbers for its value types. */
 export const GgufValueType = {
@@ -87,10 +87,10 @@ export function requireString(metadata: GgufMetadata, key: string): string {
   return value;
 }
 
-function wrongType(key: string, expected: string): FormatFault {
-  return new FormatFault(FormatFaultCode.malformed, `GGUF metadata ${key} isn't ${expected}`);
+function wrongType(key: string, expected: string): Fault {
+  return new Fault("invalid-argument", `GGUF metadata ${key} isn't ${expected}`);
 }
 
-function absent(key: string): FormatFault {
-  return new FormatFault(FormatFaultCode.malformed, `GGUF metadata lacks ${key}`);
+function absent(key: string): Fault {
+  return new Fault("invalid-argument", `GGUF metadata lacks ${key}`);
 }

@@ -1,7 +1,7 @@
 // Reads GGUF v3: the header eagerly and with every number checked, tensor data on demand.
 
 import fs from "node:fs";
-import { FormatFault, FormatFaultCode } from "./format-fault.ts";
+import { Fault } from "../../proto/fault.ts";
 import {
   type GgufMetadata,
   type GgufScalar,
@@ -39,7 +39,7 @@ export interface GgufFile {
   readonly tensors: ReadonlyMap<string, GgufTensorInfo>;
 }
 
-/** Reads and checks the header of a GGUF file. Faults: malformed, unsupported, out-of-bounds. */
+/** Reads and checks the header of a GGUF file. Faults: invalid-argument, unsupported. */
 export function readGguf(path: string): GgufFile {
   const fd = fs.openSync(path, "r");
   try {
@@ -52,7 +52,7 @@ export function readGguf(path: string): GgufFile {
       } catch (error) {
         if (!(error instanceof HeaderTooShort)) throw error;
         if (head.length >= fileBytes || head.length >= HEADER_BYTES_MAX) {
-          throw new FormatFault(FormatFaultCode.outOfBounds, `${path}: the GGUF header is cut off`);
+          throw new Fault("invalid-argument", `${path}: the GGUF header is cut off`);
         }
       }
     }
@@ -77,7 +77,7 @@ export function readTensorBytes(file: GgufFile, tensor: GgufTensorInfo): Uint8Ar
 export function requireTensor(file: GgufFile, name: string): GgufTensorInfo {
   const tensor = file.tensors.get(name);
   if (!tensor) {
-    throw new FormatFault(FormatFaultCode.mismatch, `${file.path}: no tensor named ${name}`);
+    throw new Fault("failed-precondition", `${file.path}: no tensor named ${name}`);
   }
   return tensor;
 }
@@ -85,7 +85,7 @@ export function requireTensor(file: GgufFile, name: string): GgufTensorInfo {
 function readFully(fd: number, into: Uint8Array, position: number, path: string): void {
   for (let done = 0; done < into.length; ) {
     const n = fs.readSync(fd, into, done, into.length - done, position + done);
-    if (n === 0) throw new FormatFault(FormatFaultCode.outOfBounds, `${path}: the file ends early`);
+    if (n === 0) throw new Fault("invalid-argument", `${path}: the file ends early`);
     done += n;
   }
 }
@@ -134,8 +134,8 @@ class Cursor {
   }
 }
 
-function tooLarge(what: string): FormatFault {
-  return new FormatFault(FormatFaultCode.outOfBounds, `GGUF header: too large (${what})`);
+function tooLarge(what: string): Fault {
+  return new Fault("invalid-argument", `GGUF header: too large (${what})`);
 }
 
 const TYPE_NAMES = new Map<number, GgufValueTypeName>(
@@ -160,13 +160,13 @@ const SCALAR_READERS: Record<GgufScalarType, (c: Cursor) => GgufScalar> = {
 function parseHeader(path: string, head: Buffer, fileBytes: number): GgufFile {
   const cursor = new Cursor(head);
   if (head.length < 4 || head.toString("latin1", 0, 4) !== "GGUF") {
-    throw new FormatFault(FormatFaultCode.malformed, `${path}: not a GGUF file`);
+    throw new Fault("invalid-argument", `${path}: not a GGUF file`);
   }
   cursor.take(4);
   const version = cursor.uint32();
   if (version !== 3) {
-    throw new FormatFault(
-      FormatFaultCode.unsupported,
+    throw new Fault(
+      "unsupported",
       `${path}: GGUF version ${version}; only version 3 (little-endian) is supported`,
     );
   }
@@ -178,20 +178,20 @@ function parseHeader(path: string, head: Buffer, fileBytes: number): GgufFile {
 
   const alignment = metadataNumber(metadata, "general.alignment") ?? GGUF_DEFAULT_ALIGNMENT;
   if (!Number.isInteger(alignment) || alignment < 1 || alignment > 1 << 16) {
-    throw new FormatFault(FormatFaultCode.malformed, `${path}: general.alignment is ${alignment}`);
+    throw new Fault("invalid-argument", `${path}: general.alignment is ${alignment}`);
   }
   const dataStart = Math.ceil(cursor.at / alignment) * alignment;
   const tensors = new Map<string, GgufTensorInfo>();
   for (const tensor of relative) {
     const offset = dataStart + tensor.offset;
     if (offset + tensor.byteLength > fileBytes) {
-      throw new FormatFault(
-        FormatFaultCode.outOfBounds,
+      throw new Fault(
+        "invalid-argument",
         `${path}: tensor ${tensor.name} reaches beyond the end of the file`,
       );
     }
     if (tensors.has(tensor.name)) {
-      throw new FormatFault(FormatFaultCode.malformed, `${path}: tensor ${tensor.name} twice`);
+      throw new Fault("invalid-argument", `${path}: tensor ${tensor.name} twice`);
     }
     tensors.set(tensor.name, { ...tensor, offset });
   }
@@ -203,7 +203,7 @@ function readValue(cursor: Cursor): GgufValue {
   if (type !== "array") return { type, value: SCALAR_READERS[type](cursor) };
   const itemType = readType(cursor);
   if (itemType === "array") {
-    throw new FormatFault(FormatFaultCode.unsupported, "GGUF metadata with nested arrays");
+    throw new Fault("unsupported", "GGUF metadata with nested arrays");
   }
   const count = cursor.count("items of an array", ARRAY_ITEMS_MAX);
   const value: GgufScalar[] = [];
@@ -214,7 +214,7 @@ function readValue(cursor: Cursor): GgufValue {
 function readType(cursor: Cursor): GgufValueTypeName {
   const number = cursor.uint32();
   const name = TYPE_NAMES.get(number);
-  if (!name) throw new FormatFault(FormatFaultCode.malformed, `GGUF value type ${number}`);
+  if (!name) throw new Fault("invalid-argument", `GGUF value type ${number}`);
   return name;
 }
 
@@ -222,16 +222,16 @@ function readTensorInfo(cursor: Cursor): GgufTensorInfo {
   const name = cursor.string();
   const dimensionCount = cursor.uint32();
   if (dimensionCount < 1 || dimensionCount > DIMENSIONS_MAX) {
-    throw new FormatFault(FormatFaultCode.malformed, `${name}: ${dimensionCount} dimensions`);
+    throw new Fault("invalid-argument", `${name}: ${dimensionCount} dimensions`);
   }
   const dimensions = Array.from({ length: dimensionCount }, () => cursor.int64(false));
   if (!Number.isSafeInteger(dimensions.reduce((a, b) => a * b, 1)) || dimensions.includes(0)) {
-    throw new FormatFault(FormatFaultCode.outOfBounds, `${name}: shape ${dimensions.join("×")}`);
+    throw new Fault("invalid-argument", `${name}: shape ${dimensions.join("×")}`);
   }
   const type = cursor.uint32();
   if (!isTensorType(type)) {
-    throw new FormatFault(
-      FormatFaultCode.unsupported,
+    throw new Fault(
+      "unsupported",
       `${name}: tensor type ${type} isn't supported; convert the model to q8_0, q4_0 or f16`,
     );
   }

@@ -1,7 +1,7 @@
 // Writes GGUF v3 files, whole or not at all: a temporary file, synced and renamed.
 
 import fs from "node:fs";
-import { FormatFault, FormatFaultCode } from "./format-fault.ts";
+import { Fault } from "../../proto/fault.ts";
 import {
   type GgufMetadata,
   type GgufScalar,
@@ -59,8 +59,8 @@ function encodeHeader(metadata: GgufMetadata, tensors: readonly GgufTensor[]): B
   let offset = 0;
   for (const tensor of tensors) {
     if (tensorBytes(tensor.type, tensor.dimensions) !== tensor.data.byteLength) {
-      throw new FormatFault(
-        FormatFaultCode.mismatch,
+      throw new Fault(
+        "failed-precondition",
         `${tensor.name}: ${tensor.data.byteLength} bytes don't fit its shape and type`,
       );
     }

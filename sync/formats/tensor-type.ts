@@ -1,6 +1,6 @@
 // The tensor types of GGUF that Isthmus handles, and how many bytes each takes.
 
-import { FormatFault, FormatFaultCode } from "./format-fault.ts";
+import { Fault } from "../../proto/fault.ts";
 
 /** ggml's type numbers, as they stand in GGUF files. */
 export const TensorType = {
@@ -59,8 +59,8 @@ export function tensorBytes(type: TensorType, dimensions: readonly number[]): nu
   const [elements, bytes] = BLOCKS[type];
   const row = dimensions[0] ?? 1;
   if (row % elements !== 0) {
-    throw new FormatFault(
-      FormatFaultCode.mismatch,
+    throw new Fault(
+      "failed-precondition",
       `rows of ${row} elements don't divide into blocks of ${elements} (tensor type ${type})`,
     );
   }

@@ -1,0 +1,130 @@
+// What a training run changes: LoRA pairs or whole weights, each with AdamW's two moments.
+
+import { Fault } from "../../proto/fault.ts";
+import type { GgufFile } from "../../sync/formats/gguf-reader.ts";
+import { elementCount, TensorType } from "../../sync/formats/tensor-type.ts";
+import type { GgmlFunctions } from "./ggml-library.ts";
+import { declareTensor, openContext, readFloats, writeTensor } from "./ggml-memory.ts";
+import type { Tensor } from "./gradient-tape.ts";
+import type { LoraPair } from "./llama-graph.ts";
+import type { LinearModule } from "./llama-model.ts";
+
+/** Which numbers are trained. */
+export type TrainingTarget =
+  | {
+      readonly kind: "lora";
+      readonly rank: number;
+      readonly alpha: number;
+      readonly modules: readonly LinearModule[];
+    }
+  | { readonly kind: "full" };
+
+/** One trained tensor and its moments. */
+export interface TrainableParameter {
+  readonly name: string;
+  readonly dimensions: readonly number[];
+  readonly value: Tensor;
+  readonly firstMoment: Tensor;
+  readonly secondMoment: Tensor;
+}
+
+/** A parameter's numbers, for checkpoints. */
+export interface ParameterState {
+  readonly value: Float32Array;
+  readonly firstMoment: Float32Array;
+  readonly secondMoment: Float32Array;
+}
+
+/** Every trained tensor, in a fixed order, and the adapters among them by their weight's name. */
+export class TrainableParameters {
+  readonly list: readonly TrainableParameter[];
+  readonly adapters: ReadonlyMap<string, LoraPair>;
+  readonly byteLength: number;
+  readonly #ggml: GgmlFunctions;
+  readonly #context: bigint;
+  readonly #buffer: bigint;
+
+  constructor(
+    ggml: GgmlFunctions,
+    backend: bigint,
+    file: GgufFile,
+    weights: ReadonlyMap<string, Tensor>,
+    target: TrainingTarget,
+  ) {
+    this.#ggml = ggml;
+    this.#context = openContext(ggml, file.tensors.size * 6);
+    const list: TrainableParameter[] = [];
+    const adapters = new Map<string, LoraPair>();
+    const declare = (name: string, dimensions: readonly number[], existing?: Tensor) => {
+      const fresh = () => declareTensor(ggml, this.#context, TensorType.f32, dimensions);
+      const value = existing ?? fresh();
+      ggml.ggml_set_param(value);
+      list.push({ name, dimensions, value, firstMoment: fresh(), secondMoment: fresh() });
+      return value;
+    };
+    for (const { name, dimensions, type } of file.tensors.values()) {
+      if (target.kind === "full") {
+        if (type !== TensorType.f32) {
+          throw new Fault(
+            "unsupported",
+            `training the weights themselves needs f32; ${name} has type ${type}`,
+          );
+        }
+        declare(name, dimensions, weights.get(name));
+      } else if (target.modules.some((module) => name.endsWith(`.${module}.weight`))) {
+        const [input = 1, output = 1] = dimensions;
+        const a = declare(`${name}.lora_a`, [input, target.rank]);
+        const b = declare(`${name}.lora_b`, [target.rank, output]);
+        adapters.set(name, { a, b });
+      }
+    }
+    this.list = list;
+    this.adapters = adapters;
+    this.#buffer = ggml.ggml_backend_alloc_ctx_tensors(this.#context, backend);
+    this.byteLength = ggml.ggml_backend_buffer_get_size(this.#buffer);
+    ggml.ggml_backend_buffer_clear(this.#buffer, 0);
+  }
+
+  count(): number {
+    return this.list.reduce((sum, { dimensions }) => sum + elementCount(dimensions), 0);
+  }
+
+  read(name: string): ParameterState {
+    const { dimensions, value, firstMoment, secondMoment } = this.#find(name);
+    return {
+      value: readFloats(this.#ggml, value, dimensions),
+      firstMoment: readFloats(this.#ggml, firstMoment, dimensions),
+      secondMoment: readFloats(this.#ggml, secondMoment, dimensions),
+    };
+  }
+
+  /** Sets a parameter; without moments they become zero. Faults: failed-precondition. */
+  write(name: string, state: Pick<ParameterState, "value"> & Partial<ParameterState>): void {
+    const parameter = this.#find(name);
+    const count = elementCount(parameter.dimensions);
+    const zeros = new Float32Array(count);
+    const { value, firstMoment = zeros, secondMoment = zeros } = state;
+    for (const data of [value, firstMoment, secondMoment]) {
+      if (data.length !== count || !data.every(Number.isFinite)) {
+        throw new Fault(
+          "failed-precondition",
+          `${name}: ${data.length} numbers, ${count} finite ones are needed`,
+        );
+      }
+    }
+    writeTensor(this.#ggml, parameter.value, value);
+    writeTensor(this.#ggml, parameter.firstMoment, firstMoment);
+    writeTensor(this.#ggml, parameter.secondMoment, secondMoment);
+  }
+
+  free(): void {
+    this.#ggml.ggml_backend_buffer_free(this.#buffer);
+    this.#ggml.ggml_free(this.#context);
+  }
+
+  #find(name: string): TrainableParameter {
+    const found = this.list.find((parameter) => parameter.name === name);
+    if (found) return found;
+    throw new Fault("failed-precondition", `no trained tensor is named ${name}`);
+  }
+}
