@@ -53,8 +53,8 @@ export function acceptTokens(
   tokens: Tokens,
 ): Accepted {
   const delivered = delivery.ids.length;
-  if (tokens.index > delivered) {
-    return broken(`token ${delivered} is missing: the source went on with ${tokens.index}`);
+  if (tokens.index > cursor.index) {
+    return broken(`token ${cursor.index} is missing: the source went on with ${tokens.index}`);
   }
   const textStart = startOfText(delivery, cursor, tokens);
   if (textStart === UNKNOWN) {

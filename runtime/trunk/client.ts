@@ -5,6 +5,7 @@ import type { Clock } from "../clock.ts";
 import { createClient, type ServiceClient } from "../grpc/bridge.ts";
 import type { CallContext } from "../inference/backend.ts";
 import type { Log } from "../log.ts";
+import { type Random, systemRandom } from "../random.ts";
 import { STREAMS_MAX, TICK_MS } from "./bounds.ts";
 import type { Trunk, TrunkState } from "./trunk.ts";
 import { type TrunkHello, TrunkLane } from "./trunk-lane.ts";
@@ -18,7 +19,7 @@ export interface TrunkOptions {
   readonly log: Log;
   /** Parallel lanes, 1 to 4. One carries an edge; more help where the round trip is long. */
   readonly streams?: number;
-  readonly random?: () => number;
+  readonly random?: Random;
 }
 
 export function createTrunk(options: TrunkOptions): Trunk {
@@ -37,7 +38,7 @@ export function createTrunk(options: TrunkOptions): Trunk {
     state = next;
     for (const listener of [...listeners]) listener(next);
   };
-  const random = options.random ?? Math.random;
+  const random = options.random ?? systemRandom;
   for (let i = 0; i < streams; i += 1) {
     lanes.push(new TrunkLane({ address, hello, clock, random, onState: onLaneState }));
   }

@@ -15,6 +15,7 @@ import { createClient } from "../grpc/bridge.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { statusToFault } from "../grpc/status.ts";
 import type { CallContext, OnEvent } from "../inference/backend.ts";
+import type { Random } from "../random.ts";
 import {
   IN_FLIGHT_MAX,
   PING_TICKS,
@@ -38,7 +39,7 @@ export interface TrunkLaneOptions {
   readonly hello: TrunkHello;
   readonly clock: Clock;
   /** Uniform in [0, 1); jitters the pauses between attempts. */
-  readonly random: () => number;
+  readonly random: Random;
   readonly onState: (state: TrunkState, why: string) => void;
 }
 
