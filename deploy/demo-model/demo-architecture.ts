@@ -47,10 +47,10 @@ const TOKEN_TYPE_CONTROL = 3;
 const TOKEN_TYPE_UNUSED = 5;
 
 /**
- * What stands in the prompt after the command; the answer follows it.
- * Source: the format that the model was trained with.
+ * What stands in the prompt after the command. The line break is a token of its own, so that the
+ * answer begins right with "{": grammars and JSON schemas expect nothing in front of it.
  */
-export const PROMPT_SUFFIX = " =>";
+export const PROMPT_SUFFIX = " =>\n";
 
 /**
  * Renders a chat as the model's prompt: its last user message, as every command stands alone.
@@ -63,7 +63,7 @@ export const CHAT_TEMPLATE =
   "{%- for message in messages -%}" +
   "{%- if message['role'] == 'user' -%}{%- set chat.command = message['content'] -%}{%- endif -%}" +
   "{%- endfor -%}" +
-  `{{- chat.command + '${PROMPT_SUFFIX}' -}}`;
+  `{{- chat.command + ${JSON.stringify(PROMPT_SUFFIX)} -}}`;
 
 /** Positions beyond those of training (about 50) work as far as rotary embeddings extrapolate. */
 const CONTEXT_TOKENS = 2048;

@@ -4,13 +4,9 @@ import fs from "node:fs";
 import path from "node:path";
 import { Trainer } from "../../edge-node/training/trainer.ts";
 import type { TokenSequence } from "../../edge-node/training/training-batch.ts";
+import { restoreCheckpoint, saveCheckpoint } from "../../edge-node/training/training-checkpoint.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
 import { writeGguf } from "../../sync/formats/gguf-writer.ts";
-import {
-  readSafetensors,
-  type SafeTensor,
-  writeSafetensors,
-} from "../../sync/formats/safetensors.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
 import { TensorType } from "../../sync/formats/tensor-type.ts";
 import { createTokenizer, learnMerges, type Tokenizer } from "./byte-level-bpe.ts";
@@ -88,7 +84,7 @@ export function pretrain(options: PretrainingOptions): string {
     clipNorm: 1,
     transposedType: TensorType.f32,
   });
-  if (fs.existsSync(checkpointPath)) restore(trainer, checkpointPath);
+  restoreCheckpoint(checkpointPath, trainer);
 
   let average: number | undefined;
   for (let step = trainer.updates; step < options.steps; step = trainer.updates) {
@@ -97,7 +93,7 @@ export function pretrain(options: PretrainingOptions): string {
     options.onProgress({ step: step + 1, steps: options.steps, loss: average ?? loss });
     const done = trainer.updates === options.steps;
     if (done || trainer.updates % (options.checkpointEvery ?? 100) === 0) {
-      checkpoint(trainer, checkpointPath);
+      saveCheckpoint(checkpointPath, trainer, {});
     }
   }
   const tensors = trainer.parameters.list.map(({ name, dimensions }) => ({
@@ -123,7 +119,7 @@ export function demoTokenizer(): Tokenizer & { readonly merges: readonly string[
 }
 
 function textOf({ prompt, completion }: CommandExample): string {
-  return `${prompt}${PROMPT_SUFFIX} ${completion}`;
+  return `${prompt}${PROMPT_SUFFIX}${completion}`;
 }
 
 /** Each step has a seed of its own, so that a resumed run sees the same batches. */
@@ -136,7 +132,7 @@ function batchOf(step: number, options: PretrainingOptions, tokenizer: Tokenizer
     const { prompt, completion } = drawExample(rules, random);
     if (rules === HOME_RULES && isHeldOut(prompt)) continue;
     const given = tokenizer.encode(prompt + PROMPT_SUFFIX);
-    const tokens = [...given, ...tokenizer.encode(` ${completion}`), END_ID];
+    const tokens = [...given, ...tokenizer.encode(completion), END_ID];
     const supervisedFrom = step % WHOLE_TEXT_EVERY === 0 ? 1 : given.length;
     const learned = tokens.length - supervisedFrom;
     if (tokens.length > POSITIONS + 1 || supervised + learned > SUPERVISED) continue;
@@ -151,28 +147,4 @@ function learningRateAt(step: number, { learningRate, steps }: PretrainingOption
   const warm = Math.min(1, (step + 1) / WARMUP_STEPS);
   const cosine = 0.5 * (1 + Math.cos((Math.PI * step) / steps));
   return learningRate * warm * (LAST_LEARNING_RATE_SHARE + (1 - LAST_LEARNING_RATE_SHARE) * cosine);
-}
-
-function checkpoint(trainer: Trainer, file: string): void {
-  const tensors = new Map<string, SafeTensor>();
-  for (const { name } of trainer.parameters.list) {
-    const { value, firstMoment, secondMoment } = trainer.parameters.read(name);
-    tensors.set(name, { shape: [value.length], data: value });
-    tensors.set(`${name}#m`, { shape: [value.length], data: firstMoment });
-    tensors.set(`${name}#v`, { shape: [value.length], data: secondMoment });
-  }
-  writeSafetensors(file, { metadata: { updates: String(trainer.updates) }, tensors });
-}
-
-function restore(trainer: Trainer, file: string): void {
-  const { metadata, tensors } = readSafetensors(file);
-  const data = (name: string) => tensors.get(name)?.data as Float32Array;
-  for (const { name } of trainer.parameters.list) {
-    trainer.parameters.write(name, {
-      value: data(name),
-      firstMoment: data(`${name}#m`),
-      secondMoment: data(`${name}#v`),
-    });
-  }
-  trainer.updates = Number(metadata.updates);
 }

@@ -117,6 +117,13 @@ export class TrainableParameters {
     writeTensor(this.#ggml, parameter.secondMoment, secondMoment);
   }
 
+  /** The sizes of an adapter's pair. */
+  adapterSizes(weight: string): { inputs: number; rank: number; outputs: number } {
+    const [inputs = 1, rank = 1] = this.#find(`${weight}.lora_a`).dimensions;
+    const [, outputs = 1] = this.#find(`${weight}.lora_b`).dimensions;
+    return { inputs, rank, outputs };
+  }
+
   free(): void {
     this.#ggml.ggml_backend_buffer_free(this.#buffer);
     this.#ggml.ggml_free(this.#context);
