@@ -13,11 +13,11 @@ import { type Clock, systemClock } from "../clock.ts";
 import { natsFault } from "./nats-fault.ts";
 
 /** Measured: two of these unanswered, and a frozen server is left for the next one. */
-const PING_INTERVAL_MS = 700;
+const PING_INTERVAL_MS = 500;
 const PINGS_UNANSWERED_MAX = 2;
 const RECONNECT_WAIT_MS = 100;
 const RECONNECT_JITTER_MS = 200;
-const HANDSHAKE_MAX_MS = 2_000;
+const HANDSHAKE_MAX_MS = 1_000;
 const FIRST_CONNECT_PAUSE_MS = 250;
 /** JetStream and KV calls, which touch a disk and may cross regions. */
 const JETSTREAM_REQUEST_MAX_MS = 5_000;
