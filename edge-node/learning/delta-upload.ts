@@ -1,0 +1,99 @@
+// Hands a signed delta in at the region: the manifest, then the bytes from where the region has
+// them, again and again until it has given its last word or the deadline is over.
+import { type FileHandle, open } from "node:fs/promises";
+import { toJson } from "@bufbuild/protobuf";
+import { z } from "zod";
+import { type DeltaManifest, DeltaManifestSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { pause } from "../../sync/artifact/pause.ts";
+
+const PIECE_BYTES = 8 << 20;
+const REQUEST_MAX_MS = 60_000;
+const FIRST_DELAY_MS = 200;
+const DELAY_MAX_MS = 5_000;
+const REASON_LENGTH_MAX = 300;
+
+export interface DeltaUploadOptions {
+  readonly manifest: DeltaManifest;
+  readonly path: string;
+  /** http://host:port of the region, as it was told last. */
+  readonly address: () => string;
+  readonly deadlineMs: number;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export interface UploadOutcome {
+  /** The region has the delta and counts it. */
+  readonly included: boolean;
+  /** The region's last word, e.g. included, duplicate, late, quarantined. */
+  readonly status: string;
+  readonly reason: string;
+}
+
+const answerSchema = z.object({
+  status: z.string(),
+  reason: z.string(),
+  received: z.number().int().min(0),
+});
+type RegionAnswer = z.infer<typeof answerSchema>;
+
+const lastWords = ["included", "duplicate", "late", "quarantined", "conflict", "not-invited"];
+
+/** Resolves with the region's last word. Faults: `cancelled`. */
+export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOutcome> {
+  await using file = await open(options.path);
+  let delayMs = FIRST_DELAY_MS;
+  let trouble = "the region gave no answer";
+  while (options.clock.now() < options.deadlineMs) {
+    try {
+      const { status, reason } = await uploadOnce(file, options);
+      const included = status === "included" || status === "duplicate";
+      return { included, status, reason: reason.slice(0, REASON_LENGTH_MAX) };
+    } catch (thrown) {
+      trouble = thrown instanceof Error ? thrown.message : String(thrown);
+    }
+    const leftMs = options.deadlineMs - options.clock.now();
+    await pause(options.clock, Math.min(delayMs, leftMs), options.signal);
+    delayMs = Math.min(delayMs * 2, DELAY_MAX_MS);
+  }
+  return { included: false, status: "late", reason: trouble.slice(0, REASON_LENGTH_MAX) };
+}
+
+/** One try from the manifest on. Throws when it makes sense to try again. */
+async function uploadOnce(file: FileHandle, options: DeltaUploadOptions): Promise<RegionAnswer> {
+  const { campaign, round, edge, delta } = options.manifest;
+  const url = new URL(`/v1/rounds/${campaign}/${round}/deltas/${edge}`, options.address());
+  const manifest = JSON.stringify(toJson(DeltaManifestSchema, options.manifest));
+  const total = Number(delta!.bytes);
+  let answer = await put(`${url}/manifest`, manifest, {}, options);
+  const piece = Buffer.alloc(Math.min(PIECE_BYTES, total));
+  while (!lastWords.includes(answer.status)) {
+    if (answer.status === "manifest-first") throw new Error("the region has lost the manifest");
+    const offset = answer.received;
+    const { bytesRead } = await file.read(piece, 0, piece.length, offset);
+    const last = offset + bytesRead - 1;
+    const range = bytesRead > 0 ? `bytes ${offset}-${last}/${total}` : `bytes */${total}`;
+    answer = await put(url.href, piece.subarray(0, bytesRead), { "content-range": range }, options);
+    const isMoving = answer.received > offset || lastWords.includes(answer.status);
+    if (!isMoving) throw new Error("the region takes no more bytes");
+  }
+  return answer;
+}
+
+async function put(
+  url: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  headers: Record<string, string>,
+  { signal }: DeltaUploadOptions,
+): Promise<RegionAnswer> {
+  const response = await fetch(url, {
+    method: "PUT",
+    body,
+    headers,
+    signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MAX_MS)]),
+  });
+  const answer = answerSchema.safeParse(await response.json());
+  if (!answer.success) throw new Error(`the region answered ${response.status}`);
+  return answer.data;
+}

@@ -1,0 +1,195 @@
+// The edge's part in federated rounds: says yes or no to a train command, runs the job, and takes
+// up again after a kill what it had said yes to.
+import { create } from "@bufbuild/protobuf";
+import { Fault } from "../../proto/fault.ts";
+import {
+  type TrainCommand,
+  type TrainProgress,
+  TrainProgressSchema,
+  type TrainReply,
+  TrainReplySchema,
+} from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { namePattern } from "../../proto/ids.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import type { Log } from "../../runtime/log.ts";
+import { type PrivateData, readPrivateSplit } from "./private-examples.ts";
+import { type RoundTrainingOptions, runRoundTraining } from "./round-training.ts";
+import { isEnded, jobKey, type TrainingJob, TrainingJobs } from "./training-job.ts";
+
+/** A job that was running when its edge died this often is given up: it may be what kills it. */
+const ATTEMPTS_MAX = 3;
+const PROGRESS_EVERY_MS = 250;
+const REASON_LENGTH_MAX = 200;
+
+export interface ParticipantOptions
+  extends Pick<RoundTrainingOptions, "region" | "edge" | "key" | "fetchArtifact" | "runTraining"> {
+  readonly dir: string;
+  readonly enabled: boolean;
+  readonly privateData: Readonly<Record<string, PrivateData>>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly publish: (progress: TrainProgress) => void;
+}
+
+interface Running {
+  readonly key: string;
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
+
+export class Participant {
+  readonly #options: ParticipantOptions;
+  readonly #jobs: TrainingJobs;
+  #running: Running | null = null;
+  #stopped = false;
+
+  constructor(options: ParticipantOptions) {
+    this.#options = options;
+    this.#jobs = new TrainingJobs(options.dir);
+  }
+
+  get isTraining(): boolean {
+    return this.#running !== null;
+  }
+
+  /** Takes up the job that a former process left open. */
+  resume(): void {
+    const job = this.#jobs.open;
+    if (!job) return;
+    if (job.attempts >= ATTEMPTS_MAX) {
+      this.#fail(job, `the edge stopped ${job.attempts} times while training`);
+    } else {
+      this.#start(job);
+    }
+  }
+
+  /** Answers a train command; told again, it answers the same. A yes is durable. */
+  async answer(command: TrainCommand): Promise<TrainReply> {
+    const known = this.#jobs.get(jobKey({ command }));
+    if (known) return this.#answerAgain(known, command);
+    const objection = this.#objection(command);
+    if (objection) return decline(objection);
+    await this.#giveUpOlder(command);
+    if (this.#running) return decline("another round is training here");
+    const acceptedMs = this.#options.clock.now();
+    const job: TrainingJob = { command, phase: "accepted", outcome: "", attempts: 0, acceptedMs };
+    this.#jobs.save(job);
+    this.#start(job);
+    return create(TrainReplySchema, { accepted: true });
+  }
+
+  /** Ends what runs; its job stays open on disk and is taken up by the next process. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#running?.abort.abort();
+    await this.#running?.done;
+  }
+
+  #answerAgain(job: TrainingJob, command: TrainCommand): TrainReply {
+    if (job.phase === "failed") return decline(job.outcome);
+    // A region that was restarted may listen elsewhere.
+    if (!isEnded(job) && job.command.uploadTo !== command.uploadTo) {
+      this.#jobs.save({ ...job, command: { ...job.command, uploadTo: command.uploadTo } });
+    }
+    return create(TrainReplySchema, { accepted: true });
+  }
+
+  #objection({ offer, uploadTo }: TrainCommand): string | null {
+    const { enabled, privateData, clock } = this.#options;
+    if (!enabled) return "training is not enabled on this edge";
+    const isWhole = offer?.version?.base && offer.params && URL.canParse(uploadTo);
+    if (!isWhole || !namePattern.test(offer.campaign)) return "the command is incomplete";
+    if (clock.now() >= Number(offer.deadlineMs)) return "the round is over";
+    const data = Object.hasOwn(privateData, offer.model) ? privateData[offer.model] : undefined;
+    if (!data) return "no private examples for this model";
+    try {
+      return readPrivateSplit(data).train.length > 0 ? null : "no private examples to train on";
+    } catch (thrown) {
+      this.#options.log.error({ err: thrown }, "the private examples can't be used");
+      return "the private examples can't be used";
+    }
+  }
+
+  /** An earlier round of the same campaign is over for everybody. */
+  async #giveUpOlder({ offer }: TrainCommand): Promise<void> {
+    const job = this.#jobs.open;
+    if (!job || !this.#running) return;
+    const { campaign, round } = job.command.offer!;
+    if (campaign !== offer!.campaign || round >= offer!.round) return;
+    this.#running.abort.abort(new Fault("cancelled", `round ${offer!.round} has begun`));
+    await this.#running.done;
+  }
+
+  #start(job: TrainingJob): void {
+    const attempt = { ...job, attempts: job.attempts + 1 };
+    this.#jobs.save(attempt);
+    const abort = new AbortController();
+    const key = jobKey(job);
+    const done = this.#run(attempt, abort.signal).finally(() => {
+      this.#running = null;
+    });
+    this.#running = { key, abort, done };
+  }
+
+  async #run(job: TrainingJob, signal: AbortSignal): Promise<void> {
+    const key = jobKey(job);
+    const { privateData, log } = this.#options;
+    const latest = () => this.#jobs.get(key) ?? job;
+    try {
+      const data = privateData[job.command.offer!.model];
+      if (!data) throw new Fault("failed-precondition", "the private examples are gone");
+      const outcome = await runRoundTraining(job, this.#jobs.folder(job), data, {
+        ...this.#options,
+        signal,
+        onProgress: this.#throttled(job),
+        onTrained: () => this.#jobs.save({ ...latest(), phase: "trained" }),
+        address: () => latest().command.uploadTo,
+      });
+      log.info(
+        { round: key, status: outcome.status, reason: outcome.reason },
+        "a round ended here",
+      );
+      const phase = outcome.included ? "done" : "failed";
+      this.#jobs.save({ ...latest(), phase, outcome: `${outcome.status}: ${outcome.reason}` });
+    } catch (thrown) {
+      if (this.#stopped) return;
+      log.error({ err: thrown, round: key }, "a round failed here");
+      this.#fail(latest(), reasonOf(signal.reason instanceof Fault ? signal.reason : thrown));
+    }
+  }
+
+  #fail(job: TrainingJob, reason: string): void {
+    this.#jobs.save({ ...job, phase: "failed", outcome: reason });
+    this.#publish(job, { failed: reason });
+  }
+
+  /** Steps come faster than anybody wants to read them. */
+  #throttled(job: TrainingJob): RoundTrainingOptions["onProgress"] {
+    let nextMs = 0;
+    return ({ step, steps, loss }) => {
+      const nowMs = this.#options.clock.monotonicMs();
+      if (nowMs < nextMs && step < steps) return;
+      nextMs = nowMs + PROGRESS_EVERY_MS;
+      this.#publish(job, { step, steps, loss });
+    };
+  }
+
+  #publish(
+    { command }: TrainingJob,
+    report: Partial<Pick<TrainProgress, "step" | "steps" | "loss" | "failed">>,
+  ): void {
+    const { campaign, round } = command.offer!;
+    const { edge, publish } = this.#options;
+    publish(create(TrainProgressSchema, { campaign, round, edge, ...report }));
+  }
+}
+
+function decline(reason: string): TrainReply {
+  return create(TrainReplySchema, { accepted: false, reason });
+}
+
+/** Only a Fault's words leave the edge: ours never hold an example, a library's might. */
+function reasonOf(thrown: unknown): string {
+  const reason = thrown instanceof Fault ? thrown.message : "training failed unexpectedly";
+  return reason.slice(0, REASON_LENGTH_MAX);
+}

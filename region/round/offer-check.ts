@@ -1,0 +1,20 @@
+// Whether an offer says all that a round needs, in bounds that a region accepts.
+import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { modelPattern, namePattern, sha256Pattern } from "../../proto/ids.ts";
+
+const RANK_MAX = 1024;
+const ROUND_MAX = 1_000_000;
+
+/** What is wrong with an offer; null when nothing is. */
+export function faultOfOffer(offer: RoundOffer): string | null {
+  const { params, version, adapterState } = offer;
+  if (!namePattern.test(offer.campaign)) return "the campaign's name is invalid";
+  if (offer.round > ROUND_MAX) return `round ${offer.round} is beyond ${ROUND_MAX}`;
+  if (!modelPattern.test(offer.model)) return "the model's name is invalid";
+  if (!sha256Pattern.test(version?.base?.sha256 ?? "")) return "no base that edges could train on";
+  if (adapterState && !sha256Pattern.test(adapterState.sha256)) return "no hash of the start";
+  if (!params) return "no training parameters";
+  if (params.rank < 1 || params.rank > RANK_MAX) return `rank ${params.rank} of 1 to ${RANK_MAX}`;
+  if (!(params.alpha > 0)) return `alpha ${params.alpha}`;
+  return null;
+}

@@ -1,0 +1,281 @@
+// The regional half of federated rounds: takes offers, invites edges, takes their deltas, sums
+// them, and tells the coordinator until it has taken the result.
+import { join } from "node:path";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
+import {
+  type RegionRoundStatus,
+  RegionRoundStatusSchema,
+  type RoundOffer,
+  RoundOfferSchema,
+  TrainProgressSchema,
+} from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { type RegionId, sha256, sha256Pattern } from "../../proto/ids.ts";
+import { subjects } from "../../proto/subjects.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { Metrics } from "../../runtime/metrics.ts";
+import type { NatsLink, Received } from "../../runtime/nats/connection.ts";
+import { type ArtifactStore, createArtifactStore } from "../../sync/artifact/artifact-store.ts";
+import type { Objection } from "../../sync/delta/screening.ts";
+import { DeltaInbox } from "./delta-inbox.ts";
+import { KeyPins } from "./key-pins.ts";
+import { faultOfOffer } from "./offer-check.ts";
+import { sumPartial } from "./regional-partial.ts";
+import { RoundArchive } from "./round-archive.ts";
+import type { RoundEffect } from "./round-decision.ts";
+import type { RoundRunner } from "./round-runner.ts";
+import { statusOfRefusedOffer, statusOfRound } from "./round-status.ts";
+import { tellToTrain } from "./train-dispatch.ts";
+
+const TICK_MS = 250;
+const STATUS_EVERY_MS = 1_000;
+
+/** An edge that is ready to be invited, as membership sees it. */
+export interface RoundMember {
+  readonly edge: string;
+  /** Models that it holds. */
+  readonly models: readonly string[];
+  /** Raw Ed25519 key of its heartbeat; empty when it sent none. */
+  readonly publicKey: Uint8Array;
+}
+
+export interface RegionRoundsOptions {
+  readonly region: RegionId;
+  /** Folder of its own, for logs and deltas. */
+  readonly dir: string;
+  readonly nats: Pick<NatsLink, "publish" | "request" | "subscribe">;
+  readonly members: () => readonly RoundMember[];
+  /** What the region serves at /v1/artifacts; partials are put there. */
+  readonly store: ArtifactStore;
+  /** Makes sure that an artifact is in the region's store; resolves with its path. */
+  readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
+  /** The region's own http://host:port. */
+  readonly http: () => string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export interface RegionRounds {
+  /** Takes an offer, new or told again; resolves with the round's state once it is durable. */
+  offer(offer: RoundOffer): Promise<RegionRoundStatus>;
+  /** The coordinator has the round's last word. */
+  take(campaign: string, round: number): Promise<void>;
+  round(campaign: string, round: number): RoundRunner | undefined;
+  rounds(): readonly RoundRunner[];
+  readonly inbox: DeltaInbox;
+  stop(): Promise<void>;
+}
+
+/** Reads back what a former process left, then takes part in rounds until `stop`. */
+export async function createRegionRounds(options: RegionRoundsOptions): Promise<RegionRounds> {
+  const pins = await KeyPins.open(options.dir);
+  const deltas = createArtifactStore({ dir: join(options.dir, "deltas") });
+  const rounds = new Rounds(options, pins, deltas);
+  await rounds.start();
+  return rounds;
+}
+
+class Rounds implements RegionRounds {
+  readonly inbox: DeltaInbox;
+  readonly #options: RegionRoundsOptions;
+  readonly #pins: KeyPins;
+  readonly #deltas: ArtifactStore;
+  readonly #stops: (() => void)[] = [];
+  readonly #working = new Set<Promise<void>>();
+  #archive!: RoundArchive;
+  /** Offers come one after another: the same one may be told twice at once. */
+  #offers: Promise<unknown> = Promise.resolve();
+
+  constructor(options: RegionRoundsOptions, pins: KeyPins, deltas: ArtifactStore) {
+    this.#options = options;
+    this.#pins = pins;
+    this.#deltas = deltas;
+    const screened = options.metrics.counter({
+      name: "isthmus_round_deltas_refused_total",
+      help: "Deltas that screening kept out, by reason.",
+      labels: ["reason"],
+    });
+    this.inbox = new DeltaInbox({
+      region: options.region,
+      deltas,
+      pins,
+      clock: options.clock,
+      fetchArtifact: options.fetchArtifact,
+      onObjection: (edge: string, { reason, detail }: Objection) => {
+        screened.inc({ reason });
+        options.log.warn({ edge, reason, detail }, "a delta was quarantined");
+      },
+    });
+  }
+
+  async start(): Promise<void> {
+    const { clock, dir, nats, region } = this.#options;
+    this.#archive = await RoundArchive.open(join(dir, "rounds"), {
+      clock,
+      perform: (effect, runner) => this.#perform(effect, runner),
+    });
+    for (const runner of this.#archive.list()) this.#pinFilesOf(runner);
+    const subscriptions = [
+      nats.subscribe(subjects.roundOffer(region), (message) => this.#onOffer(message)),
+      nats.subscribe(subjects.roundTaken(region), (message) => this.#onTaken(message)),
+      nats.subscribe(subjects.progresses(region), (message) => this.#onProgress(message)),
+    ];
+    this.#stops.push(...subscriptions.map((subscription) => () => subscription.stop()));
+    const ticks = clock.every(TICK_MS, () => this.#tick());
+    const told = clock.every(STATUS_EVERY_MS, () => this.#publishAll());
+    this.#stops.push(
+      () => ticks.cancel(),
+      () => told.cancel(),
+    );
+    for (const runner of this.#archive.list()) runner.resume();
+  }
+
+  offer(offer: RoundOffer): Promise<RegionRoundStatus> {
+    const answer = this.#offers.then(() => this.#take(offer));
+    this.#offers = answer.catch(() => {});
+    return answer;
+  }
+
+  async take(campaign: string, round: number): Promise<void> {
+    await this.#archive.get(campaign, round)?.step({ kind: "take" });
+  }
+
+  round(campaign: string, round: number): RoundRunner | undefined {
+    return this.#archive.get(campaign, round);
+  }
+
+  rounds(): readonly RoundRunner[] {
+    return this.#archive.list();
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.#stops) stop();
+    await this.#offers;
+    for (const runner of this.#archive.list()) runner.end();
+    await Promise.all(this.#working);
+    await this.#archive.close();
+    await this.#pins.close();
+  }
+
+  async #take(offer: RoundOffer): Promise<RegionRoundStatus> {
+    const known = this.#archive.get(offer.campaign, offer.round);
+    if (known) return this.#statusOf(known);
+    const refuse = (reason: string) => statusOfRefusedOffer(offer, reason, this.#address());
+    const fault = faultOfOffer(offer);
+    if (fault) return refuse(`invalid offer: ${fault}`);
+    const siblings = this.#archive.ofCampaign(offer.campaign);
+    if (siblings.some(({ state }) => state.offer.round > offer.round)) {
+      return refuse("stale offer: a later round was offered before");
+    }
+    for (const sibling of siblings) await sibling.step({ kind: "supersede", by: offer.round });
+    if (!this.#archive.hasRoom) return refuse("too many rounds are open in this region");
+    const runner = await this.#archive.add(offer, this.#options.clock.now());
+    this.#options.log.info({ campaign: offer.campaign, round: offer.round }, "a round opens");
+    await this.#tickRound(runner);
+    return this.#statusOf(runner);
+  }
+
+  #perform(effect: RoundEffect, runner: RoundRunner): void {
+    switch (effect.kind) {
+      case "publish":
+        this.#publish(runner);
+        break;
+      case "command":
+        this.#run("telling an edge to train", tellToTrain(runner, effect.edge, this.#options));
+        break;
+      case "sum":
+        this.#run("summing", this.#sum(runner));
+        break;
+    }
+  }
+
+  async #sum(runner: RoundRunner): Promise<void> {
+    try {
+      const stores = { deltas: this.#deltas, artifacts: this.#options.store };
+      const partial = await sumPartial(runner.state, stores);
+      this.#options.store.pin(sha256(partial.artifact!.sha256));
+      await runner.step({ kind: "summed", partial });
+    } catch (thrown) {
+      const reason = thrown instanceof Error ? thrown.message : String(thrown);
+      this.#options.log.error({ err: thrown }, "a partial can't be summed");
+      await runner.step({ kind: "unsummable", reason: `the deltas can't be summed: ${reason}` });
+    }
+  }
+
+  #tick(): void {
+    for (const runner of this.#archive.list()) {
+      if (runner.state.phase === "open") this.#run("a tick", this.#tickRound(runner));
+    }
+  }
+
+  async #tickRound(runner: RoundRunner): Promise<void> {
+    const { model } = runner.state.offer;
+    const ready = this.#options.members().filter(({ models }) => models.includes(model));
+    const candidates = await Promise.all(
+      ready.map(async ({ edge, publicKey }) => ({
+        edge,
+        keyMatches: publicKey.length === 0 || (await this.#pins.pin(edge, publicKey)),
+      })),
+    );
+    await runner.step({ kind: "tick", candidates });
+  }
+
+  #publishAll(): void {
+    for (const runner of this.#archive.list()) if (!runner.state.taken) this.#publish(runner);
+  }
+
+  #publish(runner: RoundRunner): void {
+    const body = toBinary(RegionRoundStatusSchema, this.#statusOf(runner));
+    this.#options.nats.publish(subjects.roundStatus(this.#options.region), body);
+  }
+
+  async #onOffer({ body, respond }: Received): Promise<void> {
+    const status = await this.offer(fromBinary(RoundOfferSchema, body));
+    respond?.(toBinary(RegionRoundStatusSchema, status));
+  }
+
+  async #onTaken({ body, respond }: Received): Promise<void> {
+    const { campaign, round } = fromBinary(RoundOfferSchema, body);
+    await this.take(campaign, round);
+    respond?.(toBinary(RoundOfferSchema, create(RoundOfferSchema, { campaign, round })));
+  }
+
+  async #onProgress({ subject, body }: Received): Promise<void> {
+    const { campaign, round, edge, step, steps, failed } = fromBinary(TrainProgressSchema, body);
+    const runner = this.#archive.get(campaign, round);
+    if (!runner || subject.split(".").at(-1) !== edge) return;
+    if (failed) await runner.step({ kind: "failure", edge, reason: failed });
+    else runner.noteTrainingStep({ edge, step, steps });
+  }
+
+  /** Keeps what a recovered round refers to from eviction. */
+  #pinFilesOf({ state }: RoundRunner): void {
+    for (const { manifest, refusals } of state.seats.values()) {
+      for (const kept of [manifest, ...refusals.map((refusal) => refusal.manifest)]) {
+        const digest = kept?.delta?.sha256 ?? "";
+        if (sha256Pattern.test(digest)) this.#deltas.pin(sha256(digest));
+      }
+    }
+    if (state.partial && !state.taken)
+      this.#options.store.pin(sha256(state.partial.artifact!.sha256));
+  }
+
+  #statusOf(runner: RoundRunner): RegionRoundStatus {
+    return statusOfRound(runner.state, this.#address());
+  }
+
+  #address() {
+    return { region: this.#options.region, http: this.#options.http() };
+  }
+
+  /** Runs work that nobody waits for; a failure is logged, and a later tick tries again. */
+  #run(what: string, work: Promise<void>): void {
+    const done = work.catch((thrown: unknown) => {
+      this.#options.log.error({ err: thrown }, `${what} failed`);
+    });
+    this.#working.add(done);
+    void done.then(() => this.#working.delete(done));
+  }
+}
