@@ -3,6 +3,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { Fault } from "../../../proto/fault.ts";
+import type { Clock } from "../../../runtime/clock.ts";
 import type { EngineInfo, GenerateEvent } from "../engine.ts";
 import type {
   ChildCall,
@@ -39,9 +40,12 @@ export class EngineChild {
   #nextId = 1;
   #lastWords = "";
   #gone: Fault | null = null;
+  readonly #clock: Clock;
+  #heardMs = 0;
 
-  constructor(listeners: ChildListeners) {
+  constructor(listeners: ChildListeners, clock: Clock) {
     this.#listeners = listeners;
+    this.#clock = clock;
     this.#process = fork(CHILD, [], {
       serialization: "advanced",
       execArgv: [],
@@ -86,9 +90,19 @@ export class EngineChild {
       reject(cancelled());
     };
     signal?.addEventListener("abort", abort, { once: true });
+    if (this.#calls.size === 0) this.#heardMs = this.#clock.monotonicMs();
     this.#calls.set(id, { resolve, reject, onEvent });
     this.#send({ kind: "call", id, call });
     return promise.finally(() => signal?.removeEventListener("abort", abort));
+  }
+
+  /** For how long it has been silent although it has something to do. */
+  get silentMs(): number {
+    return this.#calls.size === 0 ? 0 : this.#clock.monotonicMs() - this.#heardMs;
+  }
+
+  get openCalls(): number {
+    return this.#calls.size;
   }
 
   /** Ends the process; resolves when it is gone. */
@@ -101,6 +115,7 @@ export class EngineChild {
   }
 
   #receive(message: FromChild): void {
+    this.#heardMs = this.#clock.monotonicMs();
     switch (message.kind) {
       case "events":
         for (const [id, event] of message.events) this.#calls.get(id)?.onEvent(event);

@@ -1,15 +1,15 @@
 // One completion on one sequence: reads the prompt in shares, then generates a token a step.
 import type {
-  LlamaGrammarEvaluationState,
   SequenceEvaluateMetadataOptions,
   SequenceEvaluateOptions,
   SequenceEvaluateOutput,
   Token,
 } from "node-llama-cpp";
 import { asFault } from "../../../proto/fault.ts";
-import type { Completion, CompletionEnd } from "../completion.ts";
-import type { GenerateEvent, GenerateJob, TokenLogprob } from "../engine.ts";
+import type { CompletionEnd } from "../completion.ts";
+import type { GenerateEvent, TokenLogprob } from "../engine.ts";
 import { positionSeed } from "../position-seed.ts";
+import type { Generation } from "./generation.ts";
 import type { LockstepRun } from "./lockstep.ts";
 import type { SlotGrant } from "./version-context.ts";
 
@@ -18,20 +18,13 @@ const SEED_MAX = 0xffff_fffe;
 /** How many of the last tokens a repetition penalty looks at. */
 const PENALTY_WINDOW = 256;
 
-export interface GenerateTask {
-  readonly job: GenerateJob;
-  readonly completion: Completion;
-  /** Prompt and resumed ids. */
-  readonly tokens: readonly number[];
-  readonly promptTokens: number;
-  readonly grammar: LlamaGrammarEvaluationState | null;
-  textOf(id: number): string;
+export interface GenerateTask extends Generation {
   emit(event: GenerateEvent): void;
   settle(fault: unknown): void;
 }
 
 type Output = SequenceEvaluateOutput<{ readonly probabilities: true }> | { token: Token };
-type Tokens = AsyncGenerator<Output, void, void | Token | Token[]>;
+type Tokens = AsyncGenerator<Output, void, undefined>;
 
 export class GenerateRun implements LockstepRun {
   over = false;

@@ -1,24 +1,17 @@
 // Takes calls for a loaded model, queues them for a sequence, and runs them in lockstep.
-import { performance } from "node:perf_hooks";
-import { LlamaGrammarEvaluationState } from "node-llama-cpp";
-import { Fault } from "../../../proto/fault.ts";
-import { Completion } from "../completion.ts";
 import type { EnginePrompt, GenerateJob, TokenScore } from "../engine.ts";
 import { checkIds, checkJob, checkPrompt } from "../job-limits.ts";
-import type { ChildCall, ChildStats, FromChild } from "./child-messages.ts";
+import type { ChildCall, FromChild } from "./child-messages.ts";
 import { recordFault } from "./child-messages.ts";
+import { EngineMeter } from "./engine-meter.ts";
 import { GenerateRun, type GenerateTask } from "./generate-run.ts";
-import { replayGrammar } from "./internals.ts";
+import { type Generation, prepareGeneration } from "./generation.ts";
 import { Lockstep, type LockstepRun } from "./lockstep.ts";
 import type { ModelHost } from "./model-host.ts";
 import { Outbox } from "./outbox.ts";
 import { contextExceeded } from "./prompt-reader.ts";
-import { RateMeter } from "./rate-meter.ts";
 import { ScoreRun } from "./score-run.ts";
 import type { SlotGrant, VersionContext } from "./version-context.ts";
-
-const STATS_INTERVAL_MS = 200;
-const GPU_INTERVAL_MS = 2000;
 
 interface PendingJob {
   readonly id: number;
@@ -37,38 +30,29 @@ export class JobDesk {
   readonly #host: ModelHost;
   readonly #outbox: Outbox;
   readonly #lockstep: Lockstep;
-  readonly #meter = new RateMeter();
+  readonly #meter: EngineMeter;
   #pending: PendingJob[] = [];
   /** The waiting job for which a sequence is being prepared. */
   #admitting: PendingJob | null = null;
   readonly #runs = new Map<number, CancellableRun>();
   readonly #embeds = new Map<number, AbortController>();
   readonly #drained = new Map<VersionContext, () => void>();
-  #stepBegunMs = performance.now();
-  #statsSentMs = Number.NEGATIVE_INFINITY;
-  #gpuReadMs = Number.NEGATIVE_INFINITY;
-  #gpu = { gpuUsedBytes: 0, gpuTotalBytes: 0 };
-  #generated = 0;
-  #prefilled = 0;
-  #reused = 0;
-  #activeSent = -1;
 
   constructor(host: ModelHost, send: (message: FromChild) => void) {
     this.#host = host;
+    this.#meter = new EngineMeter(host);
     this.#outbox = new Outbox(send);
     this.#lockstep = new Lockstep({
       waiting: () => this.#pending.length > 0,
       admit: () => this.#admit(),
-      stepping: () => {
-        this.#stepBegunMs = performance.now();
-      },
+      stepping: () => this.#meter.stepping(),
       stepped: (streams, prefillTokens) => this.#stepped(streams, prefillTokens),
       left: () => this.#left(),
     });
   }
 
   run(): Promise<void> {
-    this.#reportStats(true);
+    this.#report(true);
     return this.#lockstep.run();
   }
 
@@ -118,44 +102,27 @@ export class JobDesk {
   async #generate(id: number, job: GenerateJob): Promise<void> {
     checkJob(job);
     const version = this.#host.version(job.version);
-    const prompt = this.#host.prompts.read(job.prompt);
-    const resumed = job.resume?.tokens ?? [];
-    this.#checkVocabulary(resumed);
-    const contextSize = this.#host.contextSize;
-    if (prompt.length >= contextSize) throw contextExceeded(contextSize);
-    const fits = contextSize - prompt.length;
-    const tokensMax = job.maxTokens === 0 ? fits : Math.min(job.maxTokens, fits);
-    const limits = { tokensMax, stop: job.stop };
-    const { model, pieces } = this.#host;
-    const vocabulary = {
-      pieceOf: pieces.pieceOf,
-      endsGeneration: (token: number) => model.isEogToken(token as never),
-    };
-    const completion = new Completion(limits, vocabulary, job.resume);
-    // The version is held before anything is awaited, so that it can't be closed meanwhile.
+    // Held before anything is awaited, so that the version can't be closed meanwhile.
     version.users++;
-    let grammar: LlamaGrammarEvaluationState | null;
+    let generation: Generation;
     try {
-      grammar = completion.resumedEnd === null ? await this.#grammar(job) : null;
+      generation = await prepareGeneration(this.#host, job);
     } catch (problem) {
       this.#release(version);
       throw problem;
     }
-    const decoder = new TextDecoder();
+    if (generation.completion.resumedEnd !== null) {
+      this.#finishAtOnce(id, generation, version);
+      return;
+    }
     const task: GenerateTask = {
-      job,
-      completion,
-      grammar,
-      tokens: [...prompt, ...resumed],
-      promptTokens: prompt.length,
-      textOf: (token) => decoder.decode(pieces.pieceOf(token)),
+      ...generation,
       emit: (event) => {
-        if (event.kind === "tokens") this.#generated += event.ids.length;
+        if (event.kind === "tokens") this.#meter.generated += event.ids.length;
         this.#outbox.event(id, event);
       },
       settle: (fault) => this.#settle(id, fault),
     };
-    if (completion.resumedEnd !== null) return this.#finishAtOnce(id, task, version);
     this.#enqueue({
       id,
       priority: job.priority,
@@ -166,8 +133,8 @@ export class JobDesk {
   }
 
   /** The resumed ids were already the whole completion. */
-  #finishAtOnce(id: number, task: GenerateTask, version: VersionContext): void {
-    const { promptTokens, completion } = task;
+  #finishAtOnce(id: number, generation: Generation, version: VersionContext): void {
+    const { promptTokens, completion } = generation;
     const { reason, stopSequence, text, endToken } = completion.resumedEnd!;
     const counts = { promptTokens, cachedTokens: 0 };
     this.#outbox.event(id, { kind: "started", ...counts, version: version.spec.id });
@@ -178,22 +145,9 @@ export class JobDesk {
     this.#reply(id, null);
   }
 
-  async #grammar(job: GenerateJob): Promise<LlamaGrammarEvaluationState | null> {
-    if (job.constraint === null) return null;
-    const grammar = await this.#host.grammars.compile(job.constraint);
-    const state = new LlamaGrammarEvaluationState({ model: this.#host.model, grammar });
-    const replay = replayGrammar(this.#host.model, state, job.resume?.tokens ?? []);
-    if (replay === "replayed") return state;
-    if (replay === "unsupported") {
-      throw new Fault("unsupported", "a constrained completion can't be resumed here");
-    }
-    const message = "the resumed ids do not follow the constraint";
-    throw new Fault("invalid-argument", message, { param: "resume.ids" });
-  }
-
   #score(id: number, prompt: EnginePrompt, tokens: readonly number[], versionId: string): void {
     checkIds(tokens, "ids");
-    this.#checkVocabulary(tokens);
+    this.#host.prompts.checkVocabulary(tokens);
     const read = this.#read(prompt);
     const version = this.#host.version(versionId);
     if (read.length + tokens.length > this.#host.contextSize) {
@@ -226,11 +180,6 @@ export class JobDesk {
     return this.#host.prompts.read(prompt);
   }
 
-  #checkVocabulary(ids: readonly number[]): void {
-    if (ids.every((token) => token < this.#host.prompts.vocabularySize)) return;
-    throw new Fault("invalid-argument", "ids lie outside of the vocabulary", { param: "ids" });
-  }
-
   #enqueue(job: PendingJob): void {
     const before = this.#pending.findIndex(
       (other) => job.priority === "interactive" && other.priority === "batch",
@@ -258,7 +207,7 @@ export class JobDesk {
       }
       if (grant === null) continue;
       this.#pending.splice(at, 1);
-      this.#reused += grant.shared;
+      this.#meter.reused += grant.shared;
       const run = job.start(grant);
       this.#runs.set(job.id, run);
       this.#lockstep.add(this.#releasing(job, run));
@@ -310,50 +259,20 @@ export class JobDesk {
   }
 
   #stepped(streams: number, prefillTokens: number): void {
-    this.#prefilled += prefillTokens;
-    this.#meter.step(streams, prefillTokens, performance.now() - this.#stepBegunMs);
+    this.#meter.stepped(streams, prefillTokens);
     this.#outbox.flush();
-    this.#reportStats(this.#lockstep.active !== this.#activeSent);
+    this.#report(false);
   }
 
   #left(): void {
     this.#outbox.flush();
-    this.#reportStats(true);
+    this.#report(true);
   }
 
-  #reportStats(now: boolean): void {
-    const nowMs = performance.now();
-    if (!now && nowMs - this.#statsSentMs < STATS_INTERVAL_MS) return;
-    this.#statsSentMs = nowMs;
-    this.#activeSent = this.#lockstep.active;
-    if (nowMs - this.#gpuReadMs > GPU_INTERVAL_MS) {
-      this.#gpuReadMs = nowMs;
-      this.#host.gpuMemory().then(
-        (memory) => {
-          this.#gpu = memory;
-        },
-        () => {
-          // A driver that can't say: the last figures stand.
-        },
-      );
-    }
-    this.#outbox.after({ kind: "stats", stats: this.#stats() });
+  #report(always: boolean): void {
+    const stats = this.#meter.report(this.#lockstep.active, this.#pending.length, always);
+    if (stats === null) return;
+    this.#outbox.after({ kind: "stats", stats });
     this.#outbox.flush();
-  }
-
-  #stats(): ChildStats {
-    return {
-      active: this.#lockstep.active,
-      queued: this.#pending.length,
-      prefillTokensPerSecond: this.#meter.prefill,
-      decodeTokensPerSecondPerStream: this.#meter.decodePerStream,
-      decodeTokensPerSecondTotal: this.#meter.decodeTotal,
-      tokensGenerated: this.#generated,
-      tokensPrefilled: this.#prefilled,
-      tokensReused: this.#reused,
-      stateTokens: this.#host.stateTokens,
-      rssBytes: process.memoryUsage.rss(),
-      ...this.#gpu,
-    };
   }
 }

@@ -2,7 +2,7 @@
 // dies. What was in flight then rejects with engine-crashed and can be resumed anywhere.
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { Fault } from "../../../proto/fault.ts";
-import { type Clock, systemClock } from "../../../runtime/clock.ts";
+import { type Clock, systemClock, type Timer } from "../../../runtime/clock.ts";
 import type {
   Embeddings,
   Engine,
@@ -24,6 +24,11 @@ export const SLOTS_DEFAULT = 4;
 export const SLOTS_MAX = 256;
 const RESTART_DELAY_MIN_MS = 100;
 const RESTART_DELAY_MAX_MS = 10_000;
+/** A process silent for that long with work to do is wedged; the longest step is far shorter. */
+const SILENCE_MAX_MS = 60_000;
+const SILENCE_CHECK_MS = 5000;
+/** Calls beside generation and scoring that may be open at once. */
+const OTHER_CALLS_MAX = 256;
 /** Failures in a row after which the state says "failed" between further tries. */
 const FAILURES_BEFORE_FAILED = 3;
 
@@ -83,7 +88,8 @@ export class LlamaEngine implements Engine {
   #jobs = 0;
   #failures = 0;
   #restarts = 0;
-  #retry: { cancel(): void } | null = null;
+  #retry: Timer | null = null;
+  readonly #watch: Timer;
 
   constructor(options: LlamaEngineOptions) {
     this.#options = options;
@@ -94,6 +100,7 @@ export class LlamaEngine implements Engine {
     if (!Number.isInteger(this.#slots) || this.#slots < 1 || this.#slots > SLOTS_MAX) {
       throw new Fault("invalid-argument", `slots must be between 1 and ${SLOTS_MAX}`);
     }
+    this.#watch = this.#clock.every(SILENCE_CHECK_MS, () => this.#endSilence());
   }
 
   get info(): EngineInfo {
@@ -117,13 +124,14 @@ export class LlamaEngine implements Engine {
 
   /** Starts the child and loads the model into it. */
   async start(): Promise<void> {
-    const child = new EngineChild({
-      onStats: (stats) => {
+    const listeners = {
+      onStats: (stats: ChildStats) => {
         if (this.#child === child) this.#stats = stats;
       },
-      onExit: (fault) => this.#exited(child, fault),
-      log: (text) => this.#options.log?.(text),
-    });
+      onExit: (fault: Fault) => this.#exited(child, fault),
+      log: (text: string) => this.#options.log?.(text),
+    };
+    const child = new EngineChild(listeners, this.#clock);
     this.#child = child;
     this.#info = await child.load(this.#loadOptions());
     this.#setState("ready");
@@ -206,6 +214,7 @@ export class LlamaEngine implements Engine {
   async close(): Promise<void> {
     this.#setState("closed");
     this.#retry?.cancel();
+    this.#watch.cancel();
     await this.#child?.kill();
   }
 
@@ -237,6 +246,9 @@ export class LlamaEngine implements Engine {
     if (this.#state !== "ready" || this.#child === null) {
       return Promise.reject(new Fault("unavailable", "the model is being loaded"));
     }
+    if (this.#child.openCalls >= OTHER_CALLS_MAX + 2 * this.#slots) {
+      return Promise.reject(new Fault("overloaded", "too many calls are open"));
+    }
     return this.#child.call(call, signal, onEvent).catch((fault: unknown) => {
       if (this.#state !== "closed") throw fault;
       throw new Fault("draining", "the engine was closed", { stage: "interrupted" });
@@ -254,6 +266,14 @@ export class LlamaEngine implements Engine {
     this.#setState(this.#failures > FAILURES_BEFORE_FAILED ? "failed" : "loading");
     const delayMs = RESTART_DELAY_MIN_MS * 2 ** Math.min(this.#failures - 1, 16);
     this.#retry = this.#clock.after(Math.min(delayMs, RESTART_DELAY_MAX_MS), () => this.#restart());
+  }
+
+  /** Ends a wedged process; its exit brings a new one. */
+  #endSilence(): void {
+    const child = this.#child;
+    if (child === null || child.silentMs < SILENCE_MAX_MS) return;
+    this.#options.log?.(`the engine's process is silent for ${Math.round(child.silentMs)} ms\n`);
+    void child.kill();
   }
 
   #restart(): void {

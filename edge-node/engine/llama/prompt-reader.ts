@@ -11,6 +11,8 @@ export interface PromptReader {
    * Faults: invalid-argument; context-length-exceeded for what can't possibly fit.
    */
   read(prompt: EnginePrompt): number[];
+  /** Faults: invalid-argument for ids outside of the vocabulary. */
+  checkVocabulary(ids: readonly number[]): void;
   readonly vocabularySize: number;
 }
 
@@ -42,8 +44,13 @@ export function createPromptReader(model: LlamaModel, contextSize: number): Prom
     if (ids.length === 0) throw new Fault("invalid-argument", "the prompt is empty");
     return ids;
   }
+  function checkVocabulary(ids: readonly number[]): void {
+    if (ids.every((id) => id < vocabularySize)) return;
+    throw new Fault("invalid-argument", "ids lie outside of the vocabulary", { param: "ids" });
+  }
   return {
     vocabularySize,
+    checkVocabulary,
     read(prompt) {
       if (prompt.kind === "text") return readTexts([prompt.text]);
       if (prompt.kind === "chat") {
@@ -51,9 +58,7 @@ export function createPromptReader(model: LlamaModel, contextSize: number): Prom
         if (length > charactersMax) throw contextExceeded(contextSize);
         return readTexts(renderChat(prompt.messages));
       }
-      if (prompt.tokens.some((id) => id >= vocabularySize)) {
-        throw new Fault("invalid-argument", "the prompt holds ids outside of the vocabulary");
-      }
+      checkVocabulary(prompt.tokens);
       return [...prompt.tokens];
     },
   };

@@ -1,3 +1,4 @@
+// The scripted engine against the suite that every engine passes, and what is its own.
 import test from "ava";
 import { engineConformance, faultOf, greedyJob, live, tell } from "../../conformance/engine.ts";
 import { ScriptedEngine } from "./scripted-engine.ts";

@@ -1,5 +1,5 @@
 // What the engine does when its process dies, or never comes up.
-import { writeFile } from "node:fs/promises";
+import { copyFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
@@ -7,6 +7,7 @@ import { createLlamaEngine } from "../../../../edge-node/engine/llama/llama-engi
 import { faultOf, greedyJob, live, tell } from "../../../conformance/engine.ts";
 import { randomAdapter, randomModel } from "../../../models/tiny-model.ts";
 import { eventually } from "../../../support/eventually.ts";
+import { ManualClock } from "../../../support/manual-clock.ts";
 
 const small = { slots: 2, contextSize: 512, threads: 1 } as const;
 
@@ -68,4 +69,42 @@ test("an adapter that is missing or doesn't fit is refused, and serving goes on"
   t.deepEqual((await tell(engine, greedyJob())).ids, plain.ids);
   const [score] = await engine.score(greedyJob().prompt, tuned.ids, live, "v");
   t.is(score!.gap, 0);
+});
+
+test("an engine whose model is gone tries on, and says failed meanwhile", async (t) => {
+  const modelPath = join(tmpdir(), `isthmus-vanishing-${process.pid}.gguf`);
+  await copyFile(await randomModel(), modelPath);
+  t.teardown(() => rm(modelPath, { force: true }));
+  const engine = await createLlamaEngine({ modelPath, ...small });
+  t.teardown(() => engine.close());
+  await rename(modelPath, `${modelPath}.away`);
+  process.kill(engine.pid, "SIGKILL");
+  await eventually("it has failed", () => engine.state === "failed", 60_000);
+  t.is(await faultOf(engine.generate(greedyJob(), () => {}, live)), "unavailable");
+  await rename(`${modelPath}.away`, modelPath);
+  await eventually("it is back", () => engine.state === "ready", 60_000);
+  t.is((await tell(engine, greedyJob())).ids.length, 24);
+});
+
+test("a process that is frozen in the middle of its work is replaced", async (t) => {
+  const clock = new ManualClock();
+  const engine = await createLlamaEngine({ modelPath: await randomModel(), ...small, clock });
+  t.teardown(() => engine.close());
+  const first = Promise.withResolvers<void>();
+  const job = greedyJob({ maxTokens: 0 });
+  const running = faultOf(
+    engine.generate(job, (event) => event.kind === "tokens" && first.resolve(), live),
+  );
+  await first.promise;
+  process.kill(engine.pid, "SIGSTOP");
+  // What it had written before is still read; then it is silent.
+  await eventually("it is given up", () => {
+    clock.advance(5000);
+    return engine.state === "loading";
+  });
+  t.is(await running, "engine-crashed");
+  await eventually("it is back", () => {
+    clock.advance(5000);
+    return engine.state === "ready";
+  });
 });

@@ -1,3 +1,4 @@
+// The llama engine against the suite that every engine passes.
 import test from "ava";
 import {
   createLlamaEngine,

@@ -1,0 +1,70 @@
+// What of JSON schema is accepted, how it is rewritten, and what is refused.
+import test from "ava";
+import { readJsonSchema } from "../../../../edge-node/engine/llama/json-schema.ts";
+import { Fault } from "../../../../proto/fault.ts";
+
+const read = (schema: unknown): unknown => readJsonSchema(JSON.stringify(schema));
+const refusal = (schema: unknown): string => {
+  try {
+    read(schema);
+  } catch (problem) {
+    if (problem instanceof Fault && problem.code === "invalid-argument") return problem.message;
+    throw problem;
+  }
+  return "accepted";
+};
+
+test("anyOf, const, references and open objects are rewritten", (t) => {
+  const schema = {
+    $defs: { color: { enum: ["red", "blue"] } },
+    type: "object",
+    properties: {
+      color: { $ref: "#/$defs/color" },
+      size: { anyOf: [{ const: 1 }, { type: ["number", "null"] }] },
+      rest: { type: "object" },
+    },
+    required: ["color", "size", "rest"],
+    additionalProperties: false,
+  };
+  t.deepEqual(read(schema), {
+    type: "object",
+    properties: {
+      color: { $ref: "#/$defs/color" },
+      size: { oneOf: [{ enum: [1] }, { type: ["number", "null"] }] },
+      rest: { type: "object", properties: {}, additionalProperties: true },
+    },
+    additionalProperties: false,
+    $defs: { color: { enum: ["red", "blue"] } },
+  });
+});
+
+test("an optional object or list becomes a choice", (t) => {
+  t.deepEqual(read({ type: ["array", "null"], items: { type: "string" } }), {
+    oneOf: [{ type: "array", items: { type: "string" } }, { type: "null" }],
+  });
+});
+
+test("what the grammar can't promise is refused by name", (t) => {
+  t.regex(refusal({ type: "string", pattern: "a+" }), /pattern/);
+  t.regex(refusal({ not: {} }), /not/);
+  t.regex(refusal({ $ref: "#/$defs/nowhere" }), /not defined/);
+  t.regex(refusal({ $ref: "http://elsewhere" }), /\$ref/);
+  t.regex(refusal({ type: "strange" }), /type/);
+  t.regex(refusal({ enum: [] }), /enum/);
+  t.regex(refusal({ enum: [{}] }), /scalar/);
+  t.regex(refusal({ allOf: [{}, {}] }), /allOf/);
+  t.regex(refusal({ type: "array", maxItems: 1e9 }), /maxItems/);
+  t.regex(refusal({ type: "string", minLength: 5, maxLength: 2 }), /minLength/);
+  t.regex(refusal({ type: "object", required: ["a"] }), /required/);
+  t.regex(refusal([]), /not a schema/);
+  t.regex(refusal(null), /not a schema/);
+});
+
+test("depth, size and length have their bounds", (t) => {
+  let deep: unknown = { type: "string" };
+  for (let level = 0; level < 40; level++) deep = { type: "array", items: deep };
+  t.regex(refusal(deep), /deeper/);
+  const wide = Object.fromEntries(Array.from({ length: 3000 }, (_, at) => [`p${at}`, {}]));
+  t.regex(refusal({ type: "object", properties: wide }), /parts/);
+  t.regex(refusal({ type: "string", description: "x".repeat(70_000) }), /too long/);
+});

@@ -1,0 +1,35 @@
+// Which sequence a job gets.
+import test from "ava";
+import { COPY_GAIN_MIN, chooseSequence } from "../../../edge-node/engine/sequence-choice.ts";
+
+const prompt = Array.from({ length: 100 }, (_, at) => at);
+const view = (length: number, busy: boolean, lastUse: number) => ({
+  tokens: prompt.slice(0, length),
+  busy,
+  lastUse,
+});
+
+test("the free sequence that knows most of the prompt is taken", (t) => {
+  const choice = chooseSequence([view(10, false, 1), view(50, false, 2)], prompt);
+  t.deepEqual(choice, { target: 1, source: null, shared: 50 });
+});
+
+test("among equals the one that was used longest ago is taken", (t) => {
+  const choice = chooseSequence([view(0, false, 5), view(0, false, 3), view(0, true, 1)], prompt);
+  t.deepEqual(choice, { target: 1, source: null, shared: 0 });
+});
+
+test("a busy sequence that knows much more is copied", (t) => {
+  const choice = chooseSequence([view(90, true, 9), view(8, false, 2), view(0, false, 1)], prompt);
+  t.deepEqual(choice, { target: 2, source: 0, shared: 90 });
+});
+
+test("a copy that gains little is not worth it", (t) => {
+  const gain = COPY_GAIN_MIN - 1;
+  const choice = chooseSequence([view(8 + gain, true, 9), view(8, false, 2)], prompt);
+  t.deepEqual(choice, { target: 1, source: null, shared: 8 });
+});
+
+test("there is no choice when all are busy", (t) => {
+  t.is(chooseSequence([view(100, true, 1)], prompt), null);
+});
