@@ -1,9 +1,15 @@
 // Gives a new mesh something to serve: uploads the model and its public example sets to the
 // coordinator and publishes the first version, once for a folder and model.
 import { createHash } from "node:crypto";
-import { createReadStream, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  createReadStream,
+  openAsBlob,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
-import { Readable } from "node:stream";
 import { writeHomeExamples } from "./examples.ts";
 import type { ModelSource } from "./model-source.ts";
 import { MeshRefused } from "./usage-error.ts";
@@ -54,9 +60,7 @@ async function upload(coordinator: string, path: string, artifact: ArtifactRefer
   const name = encodeURIComponent(artifact.name);
   const response = await fetch(`${coordinator}/v1/artifacts/${artifact.sha256}?name=${name}`, {
     method: "PUT",
-    headers: { "content-length": String(artifact.bytes) },
-    body: Readable.toWeb(createReadStream(path)) as ReadableStream,
-    duplex: "half",
+    body: await openAsBlob(path), // read as it is sent, its length known beforehand
     signal: AbortSignal.timeout(UPLOAD_MAX_MS),
   });
   await expectOk(response, `uploading ${artifact.name}`);

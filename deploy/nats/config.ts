@@ -52,7 +52,6 @@ write_deadline: "2s"
 max_payload: 1MB
 no_auth_user: app
 system_account: SYS
-logtime_utc: true
 `;
 
 /** The servers of all sites; `storeDir` holds a folder for each JetStream server's data. */
