@@ -1,0 +1,63 @@
+import test from "ava";
+import { type NatsSite, natsServerPlans, natsUrls } from "../../../deploy/nats/config.ts";
+
+function site(region: string, base: number): NatsSite {
+  return {
+    region,
+    ports: {
+      coreClient: base,
+      coreGateway: base + 1,
+      coreLeaf: base + 2,
+      coreMonitor: base + 3,
+      jetstreamClient: base + 4,
+      jetstreamMonitor: base + 5,
+    },
+  };
+}
+
+const sites = [site("central", 9000), site("us", 9100), site("eu", 9200)];
+const plans = natsServerPlans(sites, "/state/nats");
+const configOf = (name: string) => plans.find((plan) => plan.name === name)?.config ?? "";
+
+test("each site has a core server and a JetStream server", (t) => {
+  t.deepEqual(
+    plans.map(({ name, region, kind, url }) => `${name} ${region} ${kind} ${url}`),
+    [
+      "nats-central-g central g nats://127.0.0.1:9000",
+      "nats-central-j central j nats://127.0.0.1:9004",
+      "nats-us-g us g nats://127.0.0.1:9100",
+      "nats-us-j us j nats://127.0.0.1:9104",
+      "nats-eu-g eu g nats://127.0.0.1:9200",
+      "nats-eu-j eu j nats://127.0.0.1:9204",
+    ],
+  );
+});
+
+test("a core server has a gateway to every other site and none to itself, and no JetStream", (t) => {
+  const config = configOf("nats-us-g");
+  t.true(config.includes('{ name: "central", url: "nats://127.0.0.1:9001" }'));
+  t.true(config.includes('{ name: "eu", url: "nats://127.0.0.1:9201" }'));
+  t.false(config.includes("nats://127.0.0.1:9101"));
+  t.false(config.includes("jetstream"));
+});
+
+test("a JetStream server is a leaf of its own core, in a domain and folder of its region's", (t) => {
+  const config = configOf("nats-eu-j");
+  t.true(config.includes("nats-leaf://app:app@127.0.0.1:9202"));
+  t.true(config.includes('domain: "eu"'));
+  t.true(config.includes('store_dir: "/state/nats/eu"'));
+  t.false(config.includes("gateway"));
+});
+
+test("nothing listens beyond the loopback address", (t) => {
+  for (const { config } of plans) {
+    const listeners = config.match(/(listen|http): .*/g) ?? [];
+    t.true(listeners.length >= 2);
+    for (const line of listeners) t.regex(line, /"127\.0\.0\.1:\d+"/);
+    t.notRegex(config, /^port:/m);
+  }
+});
+
+test("a role connects to its region's JetStream server first and has the core as the other", (t) => {
+  t.deepEqual(natsUrls(site("us", 9100)), ["nats://127.0.0.1:9104", "nats://127.0.0.1:9100"]);
+});
