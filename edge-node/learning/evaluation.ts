@@ -2,7 +2,7 @@
 // Only counts leave the edge.
 import { statSync } from "node:fs";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { asFault, Fault } from "../../proto/fault.ts";
+import { Fault } from "../../proto/fault.ts";
 import type { Artifact, ModelVersion } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
   type EvaluateCommand,
@@ -11,12 +11,9 @@ import {
   EvaluateReplySchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import type { Log } from "../../runtime/log.ts";
-import {
-  type Example,
-  type PrivateData,
-  readExamples,
-  readPrivateSplit,
-} from "./private-examples.ts";
+import { readExamples, type TrainingExample } from "../training/example-file.ts";
+import { type PrivateData, readPrivateSplit } from "./private-examples.ts";
+import { wordsOf } from "./spoken-fault.ts";
 
 /** Examples of one evaluation, whatever is asked for. */
 const EXAMPLES_MAX = 10_000;
@@ -30,7 +27,7 @@ const ANSWERS_KEPT = 32;
  */
 export type Evaluator = (
   version: ModelVersion,
-  examples: readonly Example[],
+  examples: readonly TrainingExample[],
   control: { readonly signal: AbortSignal; readonly keepOpen: boolean },
 ) => Promise<number>;
 
@@ -66,9 +63,8 @@ export class Evaluations {
       this.#remember(key, answer);
       return await answer;
     } catch (thrown) {
-      this.#options.log.error({ err: thrown }, "an evaluation failed");
-      // Only our own words leave the edge: a library's might quote an example.
-      const failed = thrown instanceof Fault ? thrown.message : asFault(new Error("internal")).code;
+      const failed = wordsOf(thrown);
+      this.#options.log.error({ failed }, "an evaluation failed");
       return this.#reply({ failed });
     }
   }

@@ -27,11 +27,12 @@ export interface LearningOptions {
   /** Folder of its own: the signing key and the jobs. */
   readonly dir: string;
   readonly nats: Pick<NatsLink, "publish" | "subscribe">;
-  readonly trainingEnabled: boolean;
+  readonly training: { readonly enabled: boolean; readonly threads: number };
   /** By model. */
   readonly privateData: Readonly<Record<string, PrivateData>>;
   /** Makes sure that an artifact is here; resolves with its path. */
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
+  /** `runTraining` of edge-node/training, or another that keeps its contract. */
   readonly runTraining: RunTraining;
   readonly evaluator: Evaluator;
   readonly clock: Clock;
@@ -54,7 +55,7 @@ export function createLearning(options: LearningOptions): Learning {
     ...options,
     dir: join(dir, "jobs"),
     key,
-    enabled: options.trainingEnabled,
+    ...options.training,
     publish: (progress) => {
       nats.publish(subjects.progress(region, edge), toBinary(TrainProgressSchema, progress));
     },

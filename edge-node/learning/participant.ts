@@ -13,16 +13,19 @@ import { namePattern } from "../../proto/ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { type PrivateData, readPrivateSplit } from "./private-examples.ts";
+import { isEnded, jobKey, type RoundJob, RoundJobs } from "./round-job.ts";
 import { type RoundTrainingOptions, runRoundTraining } from "./round-training.ts";
-import { isEnded, jobKey, type TrainingJob, TrainingJobs } from "./training-job.ts";
+import { wordsOf } from "./spoken-fault.ts";
 
 /** A job that was running when its edge died this often is given up: it may be what kills it. */
 const ATTEMPTS_MAX = 3;
 const PROGRESS_EVERY_MS = 250;
-const REASON_LENGTH_MAX = 200;
 
 export interface ParticipantOptions
-  extends Pick<RoundTrainingOptions, "region" | "edge" | "key" | "fetchArtifact" | "runTraining"> {
+  extends Pick<
+    RoundTrainingOptions,
+    "region" | "edge" | "key" | "threads" | "fetchArtifact" | "runTraining"
+  > {
   readonly dir: string;
   readonly enabled: boolean;
   readonly privateData: Readonly<Record<string, PrivateData>>;
@@ -39,13 +42,13 @@ interface Running {
 
 export class Participant {
   readonly #options: ParticipantOptions;
-  readonly #jobs: TrainingJobs;
+  readonly #jobs: RoundJobs;
   #running: Running | null = null;
   #stopped = false;
 
   constructor(options: ParticipantOptions) {
     this.#options = options;
-    this.#jobs = new TrainingJobs(options.dir);
+    this.#jobs = new RoundJobs(options.dir);
   }
 
   get isTraining(): boolean {
@@ -72,7 +75,7 @@ export class Participant {
     await this.#giveUpOlder(command);
     if (this.#running) return decline("another round is training here");
     const acceptedMs = this.#options.clock.now();
-    const job: TrainingJob = { command, phase: "accepted", outcome: "", attempts: 0, acceptedMs };
+    const job: RoundJob = { command, phase: "accepted", outcome: "", attempts: 0, acceptedMs };
     this.#jobs.save(job);
     this.#start(job);
     return create(TrainReplySchema, { accepted: true });
@@ -85,7 +88,7 @@ export class Participant {
     await this.#running?.done;
   }
 
-  #answerAgain(job: TrainingJob, command: TrainCommand): TrainReply {
+  #answerAgain(job: RoundJob, command: TrainCommand): TrainReply {
     if (job.phase === "failed") return decline(job.outcome);
     // A region that was restarted may listen elsewhere.
     if (!isEnded(job) && job.command.uploadTo !== command.uploadTo) {
@@ -105,8 +108,7 @@ export class Participant {
     try {
       return readPrivateSplit(data).train.length > 0 ? null : "no private examples to train on";
     } catch (thrown) {
-      this.#options.log.error({ err: thrown }, "the private examples can't be used");
-      return "the private examples can't be used";
+      return `the private examples can't be used: ${wordsOf(thrown)}`;
     }
   }
 
@@ -120,7 +122,7 @@ export class Participant {
     await this.#running.done;
   }
 
-  #start(job: TrainingJob): void {
+  #start(job: RoundJob): void {
     const attempt = { ...job, attempts: job.attempts + 1 };
     this.#jobs.save(attempt);
     const abort = new AbortController();
@@ -131,7 +133,7 @@ export class Participant {
     this.#running = { key, abort, done };
   }
 
-  async #run(job: TrainingJob, signal: AbortSignal): Promise<void> {
+  async #run(job: RoundJob, signal: AbortSignal): Promise<void> {
     const key = jobKey(job);
     const { privateData, log } = this.#options;
     const latest = () => this.#jobs.get(key) ?? job;
@@ -153,18 +155,19 @@ export class Participant {
       this.#jobs.save({ ...latest(), phase, outcome: `${outcome.status}: ${outcome.reason}` });
     } catch (thrown) {
       if (this.#stopped) return;
-      log.error({ err: thrown, round: key }, "a round failed here");
-      this.#fail(latest(), reasonOf(signal.reason instanceof Fault ? signal.reason : thrown));
+      const reason = wordsOf(signal.reason instanceof Fault ? signal.reason : thrown);
+      log.error({ round: key, reason }, "a round failed here");
+      this.#fail(latest(), reason);
     }
   }
 
-  #fail(job: TrainingJob, reason: string): void {
+  #fail(job: RoundJob, reason: string): void {
     this.#jobs.save({ ...job, phase: "failed", outcome: reason });
     this.#publish(job, { failed: reason });
   }
 
   /** Steps come faster than anybody wants to read them. */
-  #throttled(job: TrainingJob): RoundTrainingOptions["onProgress"] {
+  #throttled(job: RoundJob): RoundTrainingOptions["onProgress"] {
     let nextMs = 0;
     return ({ step, steps, loss }) => {
       const nowMs = this.#options.clock.monotonicMs();
@@ -175,7 +178,7 @@ export class Participant {
   }
 
   #publish(
-    { command }: TrainingJob,
+    { command }: RoundJob,
     report: Partial<Pick<TrainProgress, "step" | "steps" | "loss" | "failed">>,
   ): void {
     const { campaign, round } = command.offer!;
@@ -186,10 +189,4 @@ export class Participant {
 
 function decline(reason: string): TrainReply {
   return create(TrainReplySchema, { accepted: false, reason });
-}
-
-/** Only a Fault's words leave the edge: ours never hold an example, a library's might. */
-function reasonOf(thrown: unknown): string {
-  const reason = thrown instanceof Fault ? thrown.message : "training failed unexpectedly";
-  return reason.slice(0, REASON_LENGTH_MAX);
 }

@@ -1,10 +1,9 @@
 // One accepted job from start to end: fetch what it needs, train, make and sign the delta, hand it
 // in. Every step leaves its result on disk, so that a killed edge goes on where it was.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fromJson, toJson } from "@bufbuild/protobuf";
-import { Fault } from "../../proto/fault.ts";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
   type DeltaManifest,
@@ -18,44 +17,16 @@ import { replaceFile } from "../../sync/delta/durable-file.ts";
 import type { SigningKey } from "../../sync/delta/signing-key.ts";
 import { deltaBetween, normOf } from "../../sync/delta/tensor-map.ts";
 import { encodeSafetensors, readSafetensors } from "../../sync/formats/safetensors.ts";
+import type { TrainingOptions } from "../training/run-training.ts";
+import type { TrainingJob, TrainingProgress, TrainingResult } from "../training/training-job.ts";
 import { type UploadOutcome, uploadDelta } from "./delta-upload.ts";
 import { formatExamples, type PrivateData, readPrivateSplit } from "./private-examples.ts";
-import type { TrainingJob } from "./training-job.ts";
+import type { RoundJob } from "./round-job.ts";
 
-/** What a trainer is given: files on this machine, and where the result goes. */
-export interface TrainingRun {
-  readonly basePath: string;
-  /** Adapter state to start from; null means from the seed alone. */
-  readonly startPath: string | null;
-  /** JSONL of the private examples to train on. */
-  readonly examplesPath: string;
-  /** JSONL of public examples; null means none. */
-  readonly replayPath: string | null;
-  readonly params: TrainParams;
-  /** Folder of its own, kept over restarts of the edge: checkpoints go there. */
-  readonly workDir: string;
-  /** Where the trained adapter state goes, whole or not at all. */
-  readonly resultPath: string;
-}
+/** Seeds are 64 bits on the wire; the trainer takes safe integers. */
+const SEED_BITS = 53;
 
-export interface TrainingSummary {
-  readonly lossBefore: number;
-  readonly lossAfter: number;
-}
-
-export interface TrainingStepReport {
-  readonly step: number;
-  readonly steps: number;
-  readonly loss: number;
-}
-
-export type RunTraining = (
-  run: TrainingRun,
-  control: {
-    readonly signal: AbortSignal;
-    readonly onProgress: (report: TrainingStepReport) => void;
-  },
-) => Promise<TrainingSummary>;
+export type RunTraining = (job: TrainingJob, options: TrainingOptions) => Promise<TrainingResult>;
 
 export interface RoundTrainingOptions {
   readonly region: string;
@@ -63,8 +34,9 @@ export interface RoundTrainingOptions {
   readonly key: SigningKey;
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   readonly runTraining: RunTraining;
+  readonly threads: number;
   readonly clock: Clock;
-  readonly onProgress: (report: TrainingStepReport) => void;
+  readonly onProgress: (progress: TrainingProgress) => void;
   /** Called once the signed delta is on disk. */
   readonly onTrained: () => void;
   /** Where the delta goes, as it was told last. */
@@ -74,7 +46,7 @@ export interface RoundTrainingOptions {
 
 /** Trains (unless that is done already) and uploads. Faults: those of its parts. */
 export async function runRoundTraining(
-  job: TrainingJob,
+  job: RoundJob,
   folder: string,
   data: PrivateData,
   options: RoundTrainingOptions,
@@ -100,51 +72,61 @@ export async function runRoundTraining(
   });
 }
 
-interface Trained extends TrainingSummary {
-  readonly resultPath: string;
+interface Trained {
+  readonly result: TrainingResult;
   readonly startPath: string | null;
-  readonly examples: number;
 }
 
 async function train(
   offer: RoundOffer,
   folder: string,
   data: PrivateData,
-  { fetchArtifact, runTraining, signal, onProgress, clock }: RoundTrainingOptions,
+  options: RoundTrainingOptions,
 ): Promise<Trained> {
-  const { train: examples } = readPrivateSplit(data);
-  const examplesPath = join(folder, "examples.jsonl");
-  replaceFile(examplesPath, Buffer.from(formatExamples(examples)));
-  const fetchOptional = (artifact: Artifact | undefined) =>
-    artifact ? fetchArtifact(artifact) : null;
-  const workDir = join(folder, "work");
-  mkdirSync(workDir, { recursive: true });
-  const resultPath = join(folder, "result.safetensors");
-  const startPath = await fetchOptional(offer.adapterState);
-  const run: TrainingRun = {
-    basePath: await fetchArtifact(offer.version!.base!),
-    startPath,
-    examplesPath,
-    replayPath: await fetchOptional(offer.replay),
-    params: offer.params!,
-    workDir,
-    resultPath,
-  };
-  const late = new AbortController();
-  const timer = clock.after(timeLeftMs(offer, clock), () => late.abort());
+  const { fetchArtifact, runTraining, signal, onProgress, clock } = options;
+  // Only what isn't held out; the copy is gone as soon as it was learned from.
+  const examples = join(folder, "examples.jsonl");
+  replaceFile(examples, Buffer.from(formatExamples(readPrivateSplit(data).train)));
   try {
-    const both = AbortSignal.any([signal, late.signal]);
-    const summary = await runTraining(run, { signal: both, onProgress });
-    return { ...summary, resultPath, startPath, examples: examples.length };
-  } catch (thrown) {
-    if (late.signal.aborted) {
-      throw new Fault("deadline-exceeded", "training took longer than the round allows");
-    }
-    throw thrown;
+    const base = await fetchArtifact(offer.version!.base!);
+    const startPath = offer.adapterState ? await fetchArtifact(offer.adapterState) : null;
+    const replay = offer.replay ? await fetchArtifact(offer.replay) : null;
+    const job: TrainingJob = {
+      base,
+      ...(startPath && { adapterState: startPath }),
+      examples,
+      ...(replay && { replay }),
+      outputFolder: join(folder, "work"),
+      ...hyperparametersOf(offer.params!),
+      dataSeed: dataSeedOf(offer, options.edge),
+      threads: options.threads,
+      timeLimitMs: Math.max(1, timeLeftMs(offer, clock)),
+    };
+    return { result: await runTraining(job, { signal, onProgress, clock }), startPath };
   } finally {
-    timer.cancel();
-    rmSync(examplesPath, { force: true });
+    rmSync(examples, { force: true });
   }
+}
+
+function hyperparametersOf(params: TrainParams) {
+  return {
+    rank: params.rank,
+    alpha: params.alpha,
+    // The trainer's own schema says which names there are.
+    modules: params.targets as NonNullable<TrainingJob["modules"]>,
+    learningRate: params.learningRate,
+    steps: params.steps,
+    batch: params.batch,
+    sequenceLength: params.sequenceLength,
+    replayShare: params.replayShare,
+    adapterSeed: Number(BigInt.asUintN(SEED_BITS, params.seed)),
+  };
+}
+
+/** Another order of the examples on each edge and in each round, the same one when it is redone. */
+function dataSeedOf({ campaign, round, params }: RoundOffer, edge: string): number {
+  const text = `${params!.seed}/${campaign}/${round}/${edge}`;
+  return createHash("sha256").update(text).digest().readUInt32LE(0);
 }
 
 /** Until the round's deadline, or the params' own limit if that is sooner. */
@@ -160,8 +142,9 @@ function writeDelta(
   path: string,
   { region, edge, key }: RoundTrainingOptions,
 ): DeltaManifest {
+  const { metrics, adapterState } = trained.result;
   const start = trained.startPath ? readSafetensors(trained.startPath).tensors : null;
-  const result = readSafetensors(trained.resultPath);
+  const result = readSafetensors(adapterState);
   const delta = deltaBetween(start, result.tensors);
   const bytes = encodeSafetensors({ metadata: result.metadata, tensors: delta });
   replaceFile(path, bytes);
@@ -176,10 +159,10 @@ function writeDelta(
       startSha256: offer.adapterState?.sha256 ?? "",
       rank: offer.params!.rank,
       alpha: offer.params!.alpha,
-      examples: trained.examples,
+      examples: metrics.examples,
       norm: normOf(delta),
-      lossBefore: trained.lossBefore,
-      lossAfter: trained.lossAfter,
+      lossBefore: metrics.lossBefore,
+      lossAfter: metrics.lossAfter,
       delta: {
         sha256: createHash("sha256").update(bytes).digest("hex"),
         bytes: BigInt(bytes.length),

@@ -10,7 +10,7 @@ import { replaceFile } from "../../sync/delta/durable-file.ts";
 /** accepted → trained (the signed delta is on disk) → done or failed. */
 export type JobPhase = "accepted" | "trained" | "done" | "failed";
 
-export interface TrainingJob {
+export interface RoundJob {
   readonly command: TrainCommand;
   readonly phase: JobPhase;
   /** How it ended: what the region said, or why it failed. */
@@ -24,17 +24,17 @@ export interface TrainingJob {
 const JOBS_KEPT = 32;
 const JOB_FILE = "job.json";
 
-export function isEnded({ phase }: TrainingJob): boolean {
+export function isEnded({ phase }: RoundJob): boolean {
   return phase === "done" || phase === "failed";
 }
 
-export function jobKey({ command }: Pick<TrainingJob, "command">): string {
+export function jobKey({ command }: Pick<RoundJob, "command">): string {
   return `${command.offer!.campaign}.${command.offer!.round}`;
 }
 
-export class TrainingJobs {
+export class RoundJobs {
   readonly #dir: string;
-  readonly #jobs = new Map<string, TrainingJob>();
+  readonly #jobs = new Map<string, RoundJob>();
 
   /** Reads what a former process left. */
   constructor(dir: string) {
@@ -43,22 +43,22 @@ export class TrainingJobs {
     for (const name of readdirSync(dir)) this.#load(name);
   }
 
-  get(key: string): TrainingJob | undefined {
+  get(key: string): RoundJob | undefined {
     return this.#jobs.get(key);
   }
 
   /** The job that isn't ended, if any; there is at most one. */
-  get open(): TrainingJob | undefined {
+  get open(): RoundJob | undefined {
     return [...this.#jobs.values()].find((job) => !isEnded(job));
   }
 
   /** Where a job's files lie. */
-  folder(job: Pick<TrainingJob, "command">): string {
+  folder(job: Pick<RoundJob, "command">): string {
     return join(this.#dir, jobKey(job));
   }
 
   /** Saves a job, durably. An ended job keeps nothing but its record. */
-  save(job: TrainingJob): void {
+  save(job: RoundJob): void {
     const folder = this.folder(job);
     mkdirSync(folder, { recursive: true });
     const { command, ...rest } = job;
@@ -77,7 +77,7 @@ export class TrainingJobs {
     try {
       const json = JSON.parse(readFileSync(join(folder, JOB_FILE), "utf8"));
       const command = fromJson(TrainCommandSchema, json.command as JsonValue);
-      const job: TrainingJob = { ...json, command };
+      const job: RoundJob = { ...json, command };
       if (!namePattern.test(command.offer?.campaign ?? "")) throw new TypeError("no campaign");
       this.#jobs.set(jobKey(job), job);
     } catch {
