@@ -2,12 +2,22 @@
 // system's temporary folder. `randomModel` has real attention over random weights: what it says
 // depends on everything before. `chainModel` says one text over and over.
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import {
+  type GgufValue,
+  ggufBool,
+  ggufFloat32,
+  ggufInt32s,
+  ggufString,
+  ggufStrings,
+  ggufUint32,
+} from "../../sync/formats/gguf-metadata.ts";
+import { type GgufTensor, writeGguf } from "../../sync/formats/gguf-writer.ts";
+import { type SeededRandom, seededRandom } from "../../sync/formats/seeded-random.ts";
+import { TensorType } from "../../sync/formats/tensor-type.ts";
 import { bosToken, byteVocabulary, chatTemplate, eosToken } from "./byte-vocabulary.ts";
-import { type GgufTensor, type GgufValue, writeGguf } from "./gguf-file.ts";
-import { gaussians, seededRandom } from "./seeded-random.ts";
 
 export interface RandomModelOptions {
   readonly seed?: number;
@@ -28,7 +38,8 @@ interface Shape {
 }
 
 const HEADS = 4;
-const FORMAT = 4;
+const FORMAT = 5;
+let drafts = 0;
 const folder = join(tmpdir(), "isthmus-test-models");
 
 /** Returns the path of the file. */
@@ -48,7 +59,7 @@ export async function randomModel(options: RandomModelOptions = {}): Promise<str
     }
     const embedding = gaussians(tokens.length * width, 1, random);
     const blocks = Array.from({ length: layers }, (_, layer) => block(layer, shape, 1, random));
-    return writeModel(path, shape, embedding, blocks.flat(), output);
+    writeModel(path, shape, embedding, blocks.flat(), output);
   });
 }
 
@@ -70,7 +81,7 @@ export async function chainModel(text: string, end: "loop" | "eos" = "loop"): Pr
       const row = embedding.subarray(byte * shape.width, (byte + 1) * shape.width);
       output.set(row, next * shape.width);
     }
-    return writeModel(path, shape, embedding, block(0, shape, 0, random), output);
+    writeModel(path, shape, embedding, block(0, shape, 0, random), output);
   });
 }
 
@@ -88,39 +99,43 @@ export async function randomAdapter(
       const deviation = 3 / Math.sqrt(width);
       const a = gaussians(width * rank, deviation, random);
       const b = gaussians(width * rank, deviation, random);
-      tensors.push({ name: `${name}.lora_a`, shape: [width, rank], values: a });
-      tensors.push({ name: `${name}.lora_b`, shape: [rank, width], values: b });
+      tensors.push(tensor(`${name}.lora_a`, [width, rank], a));
+      tensors.push(tensor(`${name}.lora_b`, [rank, width], b));
     }
-    const metadata = {
-      "general.architecture": "llama",
-      "general.type": "adapter",
-      "adapter.type": "lora",
-      "adapter.lora.alpha": rank + 0.5,
-    };
-    return writeGguf(path, metadata, tensors);
+    const metadata = new Map<string, GgufValue>([
+      ["general.architecture", ggufString("llama")],
+      ["general.type", ggufString("adapter")],
+      ["adapter.type", ggufString("lora")],
+      ["adapter.lora.alpha", ggufFloat32(rank)],
+    ]);
+    writeGguf(path, metadata, tensors);
   });
 }
 
 async function make(
   kind: string,
   recipe: Readonly<Record<string, unknown>>,
-  write: (path: string) => Promise<void>,
+  write: (path: string) => void,
 ): Promise<string> {
   const key = JSON.stringify({ format: FORMAT, ...recipe });
   const hash = createHash("sha256").update(key).digest("hex").slice(0, 16);
   const path = join(folder, `${kind}-${hash}.gguf`);
-  if (!existsSync(path)) await write(path);
+  if (existsSync(path)) return path;
+  mkdirSync(folder, { recursive: true });
+  // Tests in other processes may be making the same file: it appears whole or not at all.
+  const draft = `${path}.${process.pid}.${drafts++}`;
+  write(draft);
+  renameSync(draft, path);
   return path;
 }
 
-function block(layer: number, shape: Shape, strength: number, random: () => number): GgufTensor[] {
+function block(layer: number, shape: Shape, strength: number, random: SeededRandom): GgufTensor[] {
   const { width } = shape;
   const hidden = 2 * width;
-  const weights = (name: string, rows: number, columns: number, gain: number): GgufTensor => ({
-    name: `blk.${layer}.${name}.weight`,
-    shape: [columns, rows],
-    values: gaussians(rows * columns, gain / Math.sqrt(columns), random),
-  });
+  const weights = (name: string, rows: number, columns: number, gain: number): GgufTensor => {
+    const values = gaussians(rows * columns, gain / Math.sqrt(columns), random);
+    return tensor(`blk.${layer}.${name}.weight`, [columns, rows], values);
+  };
   return [
     ones(`blk.${layer}.attn_norm.weight`, width),
     // Sharp attention: which token came when matters to what is said next.
@@ -136,7 +151,16 @@ function block(layer: number, shape: Shape, strength: number, random: () => numb
 }
 
 function ones(name: string, length: number): GgufTensor {
-  return { name, shape: [length], values: new Float32Array(length).fill(1) };
+  return tensor(name, [length], new Float32Array(length).fill(1));
+}
+
+function tensor(name: string, dimensions: readonly number[], data: Float32Array): GgufTensor {
+  return { name, dimensions, type: TensorType.f32, data };
+}
+
+/** Numbers of mean 0 and the given deviation. */
+function gaussians(length: number, deviation: number, random: SeededRandom): Float32Array {
+  return Float32Array.from({ length }, () => deviation * random.gauss());
 }
 
 function writeModel(
@@ -145,36 +169,36 @@ function writeModel(
   embedding: Float32Array,
   blocks: readonly GgufTensor[],
   output: Float32Array,
-): Promise<void> {
+): void {
   const { width } = shape;
   const { tokens, types, merges } = byteVocabulary();
-  const metadata: Record<string, GgufValue> = {
-    "general.architecture": "llama",
-    "general.name": "tiny test model",
-    "llama.context_length": shape.contextLength,
-    "llama.embedding_length": width,
-    "llama.block_count": shape.layers,
-    "llama.feed_forward_length": 2 * width,
-    "llama.attention.head_count": HEADS,
-    "llama.attention.head_count_kv": HEADS,
-    "llama.attention.layer_norm_rms_epsilon": 0.00001,
-    "llama.rope.dimension_count": width / HEADS,
-    "llama.vocab_size": tokens.length,
-    "tokenizer.ggml.model": "gpt2",
-    "tokenizer.ggml.pre": "gpt-2",
-    "tokenizer.ggml.tokens": tokens,
-    "tokenizer.ggml.token_type": types,
-    "tokenizer.ggml.merges": merges,
-    "tokenizer.ggml.bos_token_id": bosToken,
-    "tokenizer.ggml.eos_token_id": eosToken,
-    "tokenizer.ggml.add_bos_token": true,
-    ...(shape.chat ? { "tokenizer.chat_template": chatTemplate } : {}),
-  };
+  const metadata = new Map<string, GgufValue>([
+    ["general.architecture", ggufString("llama")],
+    ["general.name", ggufString("tiny test model")],
+    ["llama.context_length", ggufUint32(shape.contextLength)],
+    ["llama.embedding_length", ggufUint32(width)],
+    ["llama.block_count", ggufUint32(shape.layers)],
+    ["llama.feed_forward_length", ggufUint32(2 * width)],
+    ["llama.attention.head_count", ggufUint32(HEADS)],
+    ["llama.attention.head_count_kv", ggufUint32(HEADS)],
+    ["llama.attention.layer_norm_rms_epsilon", ggufFloat32(1e-5)],
+    ["llama.rope.dimension_count", ggufUint32(width / HEADS)],
+    ["llama.vocab_size", ggufUint32(tokens.length)],
+    ["tokenizer.ggml.model", ggufString("gpt2")],
+    ["tokenizer.ggml.pre", ggufString("gpt-2")],
+    ["tokenizer.ggml.tokens", ggufStrings(tokens)],
+    ["tokenizer.ggml.token_type", ggufInt32s(types)],
+    ["tokenizer.ggml.merges", ggufStrings(merges)],
+    ["tokenizer.ggml.bos_token_id", ggufUint32(bosToken)],
+    ["tokenizer.ggml.eos_token_id", ggufUint32(eosToken)],
+    ["tokenizer.ggml.add_bos_token", ggufBool(true)],
+  ]);
+  if (shape.chat) metadata.set("tokenizer.chat_template", ggufString(chatTemplate));
   const columns = [width, tokens.length];
-  return writeGguf(path, metadata, [
-    { name: "token_embd.weight", shape: columns, values: embedding },
+  writeGguf(path, metadata, [
+    tensor("token_embd.weight", columns, embedding),
     ...blocks,
     ones("output_norm.weight", width),
-    { name: "output.weight", shape: columns, values: output },
+    tensor("output.weight", columns, output),
   ]);
 }

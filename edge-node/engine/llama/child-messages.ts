@@ -47,6 +47,22 @@ export type ChildStats = Omit<
   "freeMemoryBytes" | "totalMemoryBytes" | "restarts" | "freeSlots"
 >;
 
+/** What is known of a process that has told nothing yet. */
+export const idleStats: ChildStats = {
+  active: 0,
+  queued: 0,
+  prefillTokensPerSecond: 0,
+  decodeTokensPerSecondPerStream: 0,
+  decodeTokensPerSecondTotal: 0,
+  tokensGenerated: 0,
+  tokensPrefilled: 0,
+  tokensReused: 0,
+  stateTokens: 0,
+  rssBytes: 0,
+  gpuUsedBytes: 0,
+  gpuTotalBytes: 0,
+};
+
 export interface FaultRecord {
   readonly code: FaultCode;
   readonly message: string;

@@ -33,7 +33,7 @@ async function compileNew(llama: Llama, constraint: Constraint): Promise<LlamaGr
     if (constraint.kind === "grammar") {
       return await llama.createGrammar({ grammar: constraint.gbnf });
     }
-    // The type parameters infer a result type from a literal schema; ours is only known at run time.
+    // Its type parameters infer the result from a literal schema; ours is known at run time only.
     const schema = readJsonSchema(constraint.schema) as { type: "object" };
     return await llama.createGrammarForJsonSchema(schema);
   } catch (problem) {

@@ -17,8 +17,9 @@ import type {
   VersionState,
 } from "../engine.ts";
 import { checkJob, checkPrompt } from "../job-limits.ts";
-import type { ChildCall, ChildStats, LoadOptions } from "./child-messages.ts";
+import { type ChildCall, type ChildStats, idleStats, type LoadOptions } from "./child-messages.ts";
 import { EngineChild } from "./engine-child.ts";
+import { VersionBook } from "./version-book.ts";
 
 export const SLOTS_DEFAULT = 4;
 export const SLOTS_MAX = 256;
@@ -60,31 +61,16 @@ export async function createLlamaEngine(options: LlamaEngineOptions): Promise<Ll
   return engine;
 }
 
-const noStats: ChildStats = {
-  active: 0,
-  queued: 0,
-  prefillTokensPerSecond: 0,
-  decodeTokensPerSecondPerStream: 0,
-  decodeTokensPerSecondTotal: 0,
-  tokensGenerated: 0,
-  tokensPrefilled: 0,
-  tokensReused: 0,
-  stateTokens: 0,
-  rssBytes: 0,
-  gpuUsedBytes: 0,
-  gpuTotalBytes: 0,
-};
-
 export class LlamaEngine implements Engine {
   readonly #options: LlamaEngineOptions;
   readonly #clock: Clock;
   readonly #listeners = new Set<(state: EngineState) => void>();
   readonly #slots: number;
-  #versions: VersionState[];
+  readonly #versions: VersionBook;
   #child: EngineChild | null = null;
   #info: EngineInfo | null = null;
   #state: EngineState = "loading";
-  #stats: ChildStats = noStats;
+  #stats: ChildStats = idleStats;
   #jobs = 0;
   #failures = 0;
   #restarts = 0;
@@ -95,8 +81,7 @@ export class LlamaEngine implements Engine {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#slots = options.slots ?? SLOTS_DEFAULT;
-    const first = options.version ?? { id: "base", adapters: [] };
-    this.#versions = [{ ...first, active: true, draining: false }];
+    this.#versions = new VersionBook(options.version ?? { id: "base", adapters: [] });
     if (!Number.isInteger(this.#slots) || this.#slots < 1 || this.#slots > SLOTS_MAX) {
       throw new Fault("invalid-argument", `slots must be between 1 and ${SLOTS_MAX}`);
     }
@@ -172,32 +157,32 @@ export class LlamaEngine implements Engine {
 
   async openVersion(spec: VersionSpec): Promise<void> {
     await this.#call({ method: "open-version", spec }, null);
-    this.#versions.push({ ...spec, active: false, draining: false });
+    this.#versions.opened(spec);
   }
 
   async activateVersion(id: string): Promise<void> {
     await this.#call({ method: "activate-version", id }, null);
-    this.#versions = this.#versions.map((version) => ({ ...version, active: version.id === id }));
+    this.#versions.activated(id);
   }
 
   async closeVersion(id: string): Promise<void> {
     const closed = this.#call({ method: "close-version", id }, null);
-    this.#mark(id, true);
+    this.#versions.draining(id, true);
     try {
       await closed;
     } catch (problem) {
       // A crash closes it as well: the next process doesn't open it again.
       const crashed = problem instanceof Fault && problem.code === "engine-crashed";
       if (!crashed) {
-        this.#mark(id, false);
+        this.#versions.draining(id, false);
         throw problem;
       }
     }
-    this.#versions = this.#versions.filter((version) => version.id !== id);
+    this.#versions.closed(id);
   }
 
   versions(): readonly VersionState[] {
-    return this.#versions;
+    return this.#versions.list;
   }
 
   stats(): EngineStats {
@@ -258,7 +243,7 @@ export class LlamaEngine implements Engine {
   #exited(child: EngineChild, fault: Fault): void {
     if (this.#child !== child || this.#state === "closed") return;
     this.#child = null;
-    this.#stats = { ...noStats, rssBytes: 0 };
+    this.#stats = idleStats;
     // The first load is answered by createLlamaEngine, which gives up at once.
     if (this.#info === null) return;
     this.#options.log?.(`${fault.message}\n`);
@@ -278,18 +263,12 @@ export class LlamaEngine implements Engine {
 
   #restart(): void {
     this.#restarts++;
-    this.#versions = this.#versions.filter((version) => !version.draining);
+    this.#versions.crashed();
     const child = this.start();
     child.catch((problem: unknown) => {
       // The process that couldn't load ends by itself, and its exit brings the next try.
       this.#options.log?.(`${problem instanceof Error ? problem.message : String(problem)}\n`);
     });
-  }
-
-  #mark(id: string, draining: boolean): void {
-    this.#versions = this.#versions.map((version) =>
-      version.id === id && !version.active ? { ...version, draining } : version,
-    );
   }
 
   #setState(state: EngineState): void {
@@ -305,8 +284,8 @@ export class LlamaEngine implements Engine {
       slots: this.#slots,
       threads: this.#options.threads ?? Math.max(1, availableParallelism() - 1),
       gpu: this.#options.gpu ?? "auto",
-      versions: this.#versions.map(({ id, adapters }) => ({ id, adapters })),
-      activeVersion: this.#versions.find((version) => version.active)?.id ?? "",
+      versions: this.#versions.list.map(({ id, adapters }) => ({ id, adapters })),
+      activeVersion: this.#versions.active,
     };
   }
 }
