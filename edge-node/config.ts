@@ -1,0 +1,70 @@
+// The configuration of an edge: what its file may say, and what holds when it doesn't.
+import { availableParallelism } from "node:os";
+import { z } from "zod";
+import { type EdgeId, modelPattern, namePattern, type RegionId } from "../proto/ids.ts";
+
+const SLOTS_MAX = 256;
+const CONTEXT_MAX = 1 << 20;
+const THREADS_MAX = 1024;
+const QUEUE_MAX = 4096;
+const PORT_MAX = 65_535;
+
+const name = z.string().regex(namePattern, "must be 1 to 63 of a-z, 0-9 and inner hyphens");
+const model = z.string().regex(modelPattern, "isn't a model's name");
+const filePath = z.string().min(1);
+const httpAddress = z.string().regex(/^http:\/\/[^/]+$/, "must be http://host:port");
+const grpcAddress = z.string().regex(/^[^/]+:\d+$/, "must be host:port");
+
+const listener = z
+  .strictObject({
+    host: z.string().min(1).default("127.0.0.1"),
+    port: z.int().min(0).max(PORT_MAX).default(0),
+  })
+  .prefault({});
+
+// llama.cpp's threads spin at its barriers: one core stays free for everything else.
+const threads = z
+  .int()
+  .min(1)
+  .max(THREADS_MAX)
+  .default(Math.max(1, availableParallelism() - 1));
+
+const engine = z
+  .strictObject({
+    slots: z.int().min(1).max(SLOTS_MAX).default(8),
+    contextSize: z.int().min(64).max(CONTEXT_MAX).default(1024),
+    threads,
+    /** Whether to use a GPU that is there. */
+    gpu: z.boolean().default(false),
+  })
+  .prefault({});
+
+const examples = z.strictObject({
+  name: z.string().min(1),
+  train: filePath,
+  heldout: filePath.optional(),
+});
+
+export const edgeConfigSchema = z.strictObject({
+  name: name.transform((text) => text as EdgeId),
+  region: name.transform((text) => text as RegionId),
+  /** Everything that this edge keeps. */
+  dir: filePath,
+  http: listener,
+  grpc: listener,
+  /** Empty for an edge on its own. */
+  nats: z.array(z.string().min(1)).default([]),
+  gateway: z.strictObject({ http: httpAddress, grpc: grpcAddress }).optional(),
+  engine,
+  /** Requests of one model that may wait. */
+  queueMax: z.int().min(0).max(QUEUE_MAX).default(32),
+  training: z
+    .strictObject({ enabled: z.boolean().default(true), threads: threads.default(1) })
+    .prefault({}),
+  /** By model: the examples that never leave this edge. */
+  privateData: z.record(model, examples).default({}),
+  /** Models from files here, served without anybody above. */
+  models: z.array(z.strictObject({ model, path: filePath })).default([]),
+});
+
+export type EdgeConfig = z.output<typeof edgeConfigSchema>;

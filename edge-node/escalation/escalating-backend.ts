@@ -1,0 +1,156 @@
+// What direct callers of this edge get: served here if it can be, through the region if not. A
+// stream that breaks here goes on there, or here again once the engine is back.
+//
+// Only direct callers come this way. What the region sent is answered with the fault itself, so
+// that the region chooses another edge, and no request goes in circles.
+import { asFault, Fault } from "../../proto/fault.ts";
+import type { GenerateRequest, ModelInfo } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import type { Candidate, StreamView } from "../../runtime/continuation/candidate.ts";
+import { type Continuation, createContinuation } from "../../runtime/continuation/continuation.ts";
+import type { CallContext, InferenceBackend, OnEvent } from "../../runtime/inference/backend.ts";
+import type { Trunk } from "../../runtime/trunk/trunk.ts";
+
+/** What the escalation asks of the region's trunk. */
+export type RegionTrunk = Pick<Trunk, "state" | "generate" | "embed" | "score">;
+
+export interface EscalatingBackendOptions {
+  readonly edge: string;
+  readonly region: string;
+  /** This edge's own serving, behind its admission. */
+  readonly local: InferenceBackend;
+  /** Why a request for the model can't be served here at present; null if it can be tried. */
+  readonly localRefusal: (model: string) => Fault | null;
+  /** Undefined for an edge on its own. */
+  readonly trunk: RegionTrunk | undefined;
+  readonly clock: Clock;
+  /** Told each time a request, or the rest of one, goes to the region. */
+  readonly onEscalate?: (cause: string) => void;
+}
+
+const HERE = "here";
+const REGION = "region";
+
+type Call<T> = (backend: Pick<InferenceBackend, "embed" | "score">) => Promise<T>;
+
+export class EscalatingBackend implements InferenceBackend {
+  readonly #options: EscalatingBackendOptions;
+
+  constructor(options: EscalatingBackendOptions) {
+    this.#options = options;
+  }
+
+  generate: InferenceBackend["generate"] = async (request, context, onEvent) => {
+    if (this.#isFromRegion(context)) {
+      await this.#options.local.generate(request, context, onEvent);
+      return;
+    }
+    // Nobody else can help: say at once what a wait would only say later.
+    const refusal = this.#options.localRefusal(request.model);
+    if (refusal !== null && !this.#isRegionUp) throw this.#finalOf(refusal);
+    const progress = { hasBegun: false };
+    const relay: OnEvent = (event) => {
+      progress.hasBegun = true;
+      onEvent(event);
+    };
+    try {
+      await this.#stream(progress).generate(request, context, relay);
+    } catch (thrown) {
+      throw thrown instanceof GivenUp ? thrown.original : thrown;
+    }
+  };
+
+  embed: InferenceBackend["embed"] = (request, context) =>
+    this.#once(context, (backend) => backend.embed(request, context));
+
+  score: InferenceBackend["score"] = (request, context) =>
+    this.#once(context, (backend) => backend.score(request, context));
+
+  listModels(): readonly ModelInfo[] {
+    return this.#options.local.listModels();
+  }
+
+  get #isRegionUp(): boolean {
+    return this.#options.trunk?.state === "up";
+  }
+
+  /** Unary calls from the region come by the public service; they name it as passed. */
+  #isFromRegion({ visitedRegions }: CallContext): boolean {
+    return visitedRegions.length > 0;
+  }
+
+  /** For an edge on its own, a model that isn't here is nowhere. */
+  #finalOf(fault: Fault): Fault {
+    if (fault.code !== "model-absent" || this.#options.trunk !== undefined) return fault;
+    return new Fault("model-not-found", fault.message, { param: "model", cause: fault });
+  }
+
+  /** One stream's choice of where to go: here first, then the region, then here again. */
+  #stream(progress: { readonly hasBegun: boolean }): Continuation {
+    const { clock, edge, region, local, localRefusal, onEscalate } = this.#options;
+    let localFault: Fault | null = null;
+    const remember = (fault: Fault): never => {
+      localFault ??= fault;
+      throw fault;
+    };
+    const here: Candidate = {
+      key: HERE,
+      edge,
+      region,
+      generate: (request, context, onEvent) =>
+        local.generate(request, context, onEvent).catch((thrown) => remember(asFault(thrown))),
+    };
+    const pick = (excluded: ReadonlySet<string>, view: StreamView): Candidate | Fault | null => {
+      const refusal = localRefusal(view.request.model);
+      if (refusal === null && !excluded.has(HERE)) return here;
+      localFault ??= refusal;
+      if (!this.#isRegionUp || excluded.has(REGION)) {
+        return progress.hasBegun || localFault === null ? localFault : new GivenUp(localFault);
+      }
+      onEscalate?.(localFault?.code ?? "unavailable");
+      return this.#regionCandidate();
+    };
+    return createContinuation({ pick, clock });
+  }
+
+  #regionCandidate(): Candidate {
+    const { region, trunk } = this.#options;
+    return {
+      key: REGION,
+      edge: "",
+      region,
+      generate: (request: GenerateRequest, context: CallContext, onEvent: OnEvent) =>
+        trunk!.generate(request, context, onEvent),
+    };
+  }
+
+  async #once<T>(context: CallContext, call: Call<T>): Promise<T> {
+    const { local, trunk, onEscalate } = this.#options;
+    try {
+      return await call(local);
+    } catch (thrown) {
+      const fault = asFault(thrown);
+      if (this.#isFromRegion(context) || !fault.retriable) throw fault;
+      if (trunk === undefined || !this.#isRegionUp) throw this.#finalOf(fault);
+      onEscalate?.(fault.code);
+      return await call(trunk).catch((second: unknown) => {
+        const regional = asFault(second);
+        // The region's refusal is news only when it is final; "busy there too" is ours to tell.
+        throw regional.retriable ? fault : regional;
+      });
+    }
+  }
+}
+
+/**
+ * Ends a stream that has not begun. A continuation would wait for what may pass; the region did so
+ * already, and a caller who has got nothing yet is better told to come back.
+ */
+class GivenUp extends Fault {
+  readonly original: Fault;
+
+  constructor(original: Fault) {
+    super("failed-precondition", original.message, { cause: original });
+    this.original = original;
+  }
+}
