@@ -44,22 +44,23 @@ export interface ScriptedBackend extends InferenceBackend {
   reply: (request: GenerateRequest) => readonly string[];
   /** Generate calls that haven't settled. */
   readonly open: number;
-  readonly contexts: readonly CallContext[];
+  /** Every generate request so far. */
+  readonly requests: readonly GenerateRequest[];
 }
 
 export function createScriptedBackend(): ScriptedBackend {
   const waiting: ((call: ScriptedCall) => void)[] = [];
-  const contexts: CallContext[] = [];
+  const requests: GenerateRequest[] = [];
   let open = 0;
   const backend: ScriptedBackend = {
     reply: defaultReply,
     get open() {
       return open;
     },
-    contexts,
+    requests,
     nextCall: () => new Promise((resolve) => void waiting.push(resolve)),
     async generate(request, context, onEvent) {
-      contexts.push(context);
+      requests.push(request);
       open++;
       try {
         const taker = waiting.shift();
@@ -70,8 +71,7 @@ export function createScriptedBackend(): ScriptedBackend {
         open--;
       }
     },
-    async embed(request: EmbedRequest, context) {
-      contexts.push(context);
+    async embed(request: EmbedRequest) {
       checkModel(request.model);
       return create(EmbedResponseSchema, {
         embeddings: request.inputs.map((text) => ({ values: vectorOf(text) })),
@@ -80,8 +80,7 @@ export function createScriptedBackend(): ScriptedBackend {
         edge: "scripted-1",
       });
     },
-    async score(request: ScoreRequest, context) {
-      contexts.push(context);
+    async score(request: ScoreRequest) {
       checkModel(request.model);
       const scores = request.ids.map((id) => ({ argmax: id, gap: 0 }));
       return create(ScoreResponseSchema, { scores, edge: "scripted-1" });
@@ -124,22 +123,19 @@ async function automatic(
   }
   onEvent(startedEvent(request, promptTokens));
   const max = request.maxTokens || CONTEXT_TOKENS;
-  const sent = { text: "", count: 0 };
-  let reason: FinishReason = FinishReason.STOP;
-  for (const word of reply) {
+  const textLength = lengthBeforeStop(reply.slice(0, max).join(""), request.stop);
+  let sentLength = 0;
+  let count = 0;
+  for (const word of reply.slice(0, max)) {
+    if (sentLength >= textLength) break;
     await new Promise((resolve) => setImmediate(resolve));
     if (context.signal.aborted) throw new Fault("cancelled", "The caller is gone");
-    if (sent.count === max) {
-      reason = FinishReason.LENGTH;
-      break;
-    }
-    const cut = cutAtStop(sent.text, word, request.stop);
-    onEvent(tokensEvent(request, sent.count, cut.text));
-    sent.text += cut.text;
-    sent.count++;
-    if (cut.stopped) break;
+    const text = word.slice(0, textLength - sentLength);
+    onEvent(tokensEvent(request, count++, text));
+    sentLength += text.length;
   }
-  onEvent(finishedEvent(reason, promptTokens, sent.count));
+  const reason = count === max ? FinishReason.LENGTH : FinishReason.STOP;
+  onEvent(finishedEvent(reason, promptTokens, count));
 }
 
 function manual(
@@ -171,12 +167,10 @@ function manual(
   return promise;
 }
 
-/** The stop sequence itself is never delivered. Stops that span tokens are cut at the last one. */
-function cutAtStop(before: string, word: string, stops: readonly string[]) {
-  const whole = before + word;
-  const found = stops.map((stop) => whole.indexOf(stop)).filter((at) => at >= 0);
-  if (found.length === 0) return { text: word, stopped: false };
-  return { text: whole.slice(before.length, Math.min(...found)), stopped: true };
+/** How much of the text comes before the first stop sequence. */
+function lengthBeforeStop(text: string, stops: readonly string[]): number {
+  const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
+  return Math.min(text.length, ...found);
 }
 
 function startedEvent(request: GenerateRequest, promptTokens: number): GenerateResponse {

@@ -17,7 +17,7 @@ const stopText = z.string().min(1).max(limits.stopCharsMax);
 
 /** A field that we know and can't honour: fine while its value changes nothing. */
 export function unsupported(isNeutral: (value: unknown) => boolean, hint = "") {
-  return z.unknown().superRefine((value, context) => {
+  const refined = z.unknown().superRefine((value, context) => {
     if (value === undefined || value === null || isNeutral(value)) return;
     context.addIssue({
       code: "custom",
@@ -25,6 +25,7 @@ export function unsupported(isNeutral: (value: unknown) => boolean, hint = "") {
       params: { code: "unsupported_parameter" },
     });
   });
+  return refined.optional();
 }
 
 const isZero = (value: unknown): boolean => value === 0;
