@@ -1,0 +1,158 @@
+// Does what an activity asks for, with real files, links and edges, and says what came of it as an
+// event. Decides nothing.
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { asFault } from "../../proto/fault.ts";
+import { RegionRoundStatusSchema, RoundOfferSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { regionId, type Sha256 } from "../../proto/ids.ts";
+import { subjects } from "../../proto/subjects.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { NatsLink } from "../../runtime/nats/connection.ts";
+import { pullArtifact } from "../../sync/artifact/artifact-pull.ts";
+import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
+import { pause } from "../../sync/artifact/pause.ts";
+import type { Catalogue } from "../catalogue/catalogue.ts";
+import type { Evaluation } from "../catalogue/model-record.ts";
+import type { Fleet } from "../rollout/fleet.ts";
+import { awaitRollout } from "../rollout/rollout-progress.ts";
+import type { Activity } from "./activity.ts";
+import { mergeRound } from "./adapter-merge.ts";
+import type { CampaignEvent } from "./campaign-event.ts";
+import type { CampaignState } from "./campaign-state.ts";
+import { evaluatePrivate, evaluatePublic } from "./evaluation-run.ts";
+import { offerOf, reportOf } from "./round-messages.ts";
+
+const OFFER_TIMEOUT_MS = 5_000;
+const OFFER_RETRY_MS = 1_000;
+/** An offer that was answered is told again so often: the region may have been replaced. */
+const OFFER_AGAIN_MS = 5_000;
+const PULL_TIMEOUT_MS = 120_000;
+const ROLLOUT_TIMEOUT_MS = 120_000;
+
+export interface ActivityRunOptions {
+  readonly catalogue: Catalogue;
+  readonly artifacts: ArtifactStore;
+  readonly fleet: Fleet;
+  readonly nats: Pick<NatsLink, "request">;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** For files being written. */
+  readonly dir: string;
+}
+
+export interface ActivityScope extends ActivityRunOptions {
+  readonly campaign: CampaignState;
+  /** Aborted when the state no longer asks for the activity. */
+  readonly signal: AbortSignal;
+  readonly emit: (event: CampaignEvent) => void;
+}
+
+export async function runActivity(activity: Activity, scope: ActivityScope): Promise<void> {
+  switch (activity.kind) {
+    case "wake":
+      await pause(scope.clock, activity.atMs - scope.clock.now(), scope.signal);
+      return scope.emit({ kind: "tick" });
+    case "offer":
+      return await tellOffer(activity, scope);
+    case "pull":
+      return scope.emit(await pullPartial(activity, scope));
+    case "merge":
+      return scope.emit(await merge(activity, scope));
+    case "measure":
+      return scope.emit(await measure(activity, scope));
+    case "roll-out":
+      return scope.emit(await rollOut(activity, scope));
+  }
+}
+
+async function tellOffer(
+  { region }: Activity & { kind: "offer" },
+  scope: ActivityScope,
+): Promise<void> {
+  const { campaign, catalogue, clock, log, nats, signal } = scope;
+  const offer = offerOf(campaign, catalogue.version(campaign.good.version));
+  const body = toBinary(RoundOfferSchema, offer);
+  const subject = subjects.roundOffer(regionId(region));
+  while (!signal.aborted) {
+    let waitMs = OFFER_AGAIN_MS;
+    try {
+      const answer = await nats.request(subject, body, OFFER_TIMEOUT_MS);
+      const status = fromBinary(RegionRoundStatusSchema, answer);
+      scope.emit({ kind: "reported", report: reportOf(status) });
+    } catch (thrown) {
+      waitMs = OFFER_RETRY_MS;
+      const reason = asFault(thrown).message;
+      log.debug({ region, reason }, "a region does not answer the offer");
+    }
+    await pause(clock, waitMs, signal);
+  }
+}
+
+async function pullPartial(
+  { round, region, partial }: Activity & { kind: "pull" },
+  { artifacts, clock, signal }: ActivityScope,
+): Promise<CampaignEvent> {
+  const { sha256, bytes } = partial.artifact;
+  const late = new AbortController();
+  const timer = clock.after(PULL_TIMEOUT_MS, () => late.abort());
+  try {
+    await pullArtifact({ sha256: sha256 as Sha256, bytes }, [partial.http], artifacts, {
+      clock,
+      signal: AbortSignal.any([signal, late.signal]),
+    });
+    return { kind: "pulled", round, region };
+  } catch (thrown) {
+    const reason = `its partial can't be pulled: ${asFault(thrown).message}`;
+    return { kind: "pull-failed", round, region, reason };
+  } finally {
+    timer.cancel();
+  }
+}
+
+async function merge(
+  { round }: Activity & { kind: "merge" },
+  scope: ActivityScope,
+): Promise<CampaignEvent> {
+  try {
+    const state = scope.campaign.round;
+    if (state === null) throw new Error("no round is under way");
+    return { kind: "merged", round, ...(await mergeRound(scope.campaign, state, scope)) };
+  } catch (thrown) {
+    scope.log.error({ err: thrown, round }, "merging failed");
+    return { kind: "round-failed", round, reason: `merging failed: ${asFault(thrown).message}` };
+  }
+}
+
+async function measure(
+  { purpose, round, version: id }: Activity & { kind: "measure" },
+  scope: ActivityScope,
+): Promise<CampaignEvent> {
+  const { campaign } = scope;
+  const version = scope.catalogue.version(id);
+  const keepOpen = purpose === "candidate";
+  const task = { version, examplesMax: campaign.rules.examplesMax, keepOpen };
+  const evaluations: Evaluation[] = [];
+  try {
+    if (purpose !== "served") {
+      evaluations.push(await evaluatePublic(task, campaign.heldout, scope));
+    }
+    if (purpose !== "candidate") evaluations.push(...(await evaluatePrivate(task, scope)));
+    return { kind: "measured", purpose, round, evaluations };
+  } catch (thrown) {
+    const failed = `${id} could not be evaluated: ${asFault(thrown).message}`;
+    return { kind: "measured", purpose, round, evaluations, failed };
+  }
+}
+
+async function rollOut(
+  { round, version }: Activity & { kind: "roll-out" },
+  scope: ActivityScope,
+): Promise<CampaignEvent> {
+  const { campaign, catalogue, fleet, clock, signal } = scope;
+  catalogue.serve(version, "round");
+  const target = { model: campaign.model, version };
+  const options = { timeoutMs: ROLLOUT_TIMEOUT_MS, signal };
+  const { waiting, failed } = await awaitRollout(fleet, clock, target, options);
+  const stragglers = [...waiting, ...failed.map(({ edge }) => edge)].sort();
+  return { kind: "rolled-out", round, stragglers };
+}

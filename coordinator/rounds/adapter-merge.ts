@@ -1,0 +1,147 @@
+// From the regions' partials to a version that can be served: the merged trainer state, the GGUF
+// adapter made of it, and their place in the catalogue. The same partials give the same bytes, so
+// that doing it again after a crash changes nothing.
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Fault } from "../../proto/fault.ts";
+import type { Sha256 } from "../../proto/ids.ts";
+import { mergePartials, type RegionPartial } from "../../sync/aggregate/merge-partials.ts";
+import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
+import { hashFile } from "../../sync/artifact/artifact-upload.ts";
+import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
+import { metadataString } from "../../sync/formats/gguf-metadata.ts";
+import { readGguf } from "../../sync/formats/gguf-reader.ts";
+import {
+  encodeAdapterState,
+  type LoraAdapter,
+  modulesOf,
+  requireFinite,
+} from "../../sync/formats/lora-adapter.ts";
+import { readSafetensors } from "../../sync/formats/safetensors.ts";
+import type { Catalogue } from "../catalogue/catalogue.ts";
+import type { ArtifactRef, TrainingState, VersionRecord } from "../catalogue/model-record.ts";
+import type { CampaignState, RegionPartialRef, RoundState } from "./campaign-state.ts";
+
+export interface AdapterMergeOptions {
+  readonly catalogue: Catalogue;
+  readonly artifacts: ArtifactStore;
+  /** For the file being written. */
+  readonly dir: string;
+}
+
+export interface MergedVersion {
+  readonly version: string;
+  readonly training: TrainingState;
+}
+
+interface PulledRegion {
+  readonly region: string;
+  readonly partial: RegionPartialRef;
+}
+
+/**
+ * Merges the round under way.
+ * Faults: `invalid-argument` when the partials don't fit the campaign or each other.
+ */
+export async function mergeRound(
+  campaign: CampaignState,
+  round: RoundState,
+  options: AdapterMergeOptions,
+): Promise<MergedVersion> {
+  const { artifacts, catalogue } = options;
+  const start = catalogue.version(campaign.good.version);
+  const pulled = pulledRegions(campaign, round);
+  const adapter = await mergeAdapter(campaign, start, pulled, artifacts);
+  const name = `${campaign.id}-${round.number}`;
+  const state = await storeBytes(artifacts, encodeAdapterState(adapter), `${name}.safetensors`);
+  const file = join(options.dir, `${name}.gguf.new`);
+  writeGgufAdapter(file, adapter, { name });
+  const artifact = await storeFile(artifacts, file, `${name}.gguf`);
+  const training = { state, rank: campaign.params.rank, alpha: campaign.params.alpha };
+  const { version } = catalogue.publish({
+    model: campaign.model,
+    base: start.base,
+    adapters: [{ artifact, scale: 1 }],
+    parent: start.version,
+    training,
+    origin: {
+      kind: "round",
+      campaign: campaign.id,
+      round: round.number,
+      contributors: pulled.flatMap(namesOf).sort(),
+      weight: pulled.reduce((sum, { partial }) => sum + partial.weight, 0),
+    },
+  });
+  return { version: version.version, training };
+}
+
+async function mergeAdapter(
+  campaign: CampaignState,
+  start: VersionRecord,
+  pulled: readonly PulledRegion[],
+  artifacts: ArtifactStore,
+): Promise<LoraAdapter> {
+  const path = (ref: ArtifactRef) => artifacts.path(ref.sha256 as Sha256);
+  const from = campaign.good.training?.state;
+  const partials: RegionPartial[] = pulled.map(({ region, partial }) => ({
+    region,
+    weight: partial.weight,
+    contributors: partial.contributors,
+    load: () => readSafetensors(path(partial.artifact)).tensors,
+  }));
+  const tensors = await mergePartials(
+    from === undefined ? null : readSafetensors(path(from)).tensors,
+    partials,
+  );
+  const architecture = metadataString(readGguf(path(start.base)).metadata, "general.architecture");
+  if (architecture === undefined) {
+    throw new Fault("invalid-argument", `${start.base.name} names no architecture`);
+  }
+  const { alpha } = campaign.params;
+  const adapter = { architecture, alpha, modules: modulesOf(new Map(tensors), campaign.id) };
+  requireFinite(adapter);
+  return adapter;
+}
+
+/** Partials of other shapes than the campaign's would merge into nonsense. */
+function pulledRegions(campaign: CampaignState, round: RoundState): PulledRegion[] {
+  const { rank, alpha } = campaign.params;
+  return round.regions.flatMap(({ region, phase, partial }) => {
+    if (phase !== "pulled" || partial === null) return [];
+    if (partial.rank !== rank || Math.abs(partial.alpha - alpha) > 1e-6 * alpha) {
+      const found = `rank ${partial.rank}, alpha ${partial.alpha}`;
+      throw new Fault("invalid-argument", `the partial of ${region} has ${found}`);
+    }
+    return [{ region, partial }];
+  });
+}
+
+function namesOf({ region, partial }: PulledRegion): string[] {
+  return partial.contributors.map((edge) => `${region}/${edge}`);
+}
+
+async function storeBytes(
+  artifacts: ArtifactStore,
+  bytes: Uint8Array,
+  name: string,
+): Promise<ArtifactRef> {
+  const sha256 = createHash("sha256").update(bytes).digest("hex") as Sha256;
+  await artifacts.put(sha256, bytes.length, ReadableStream.from([bytes]));
+  return { sha256, bytes: bytes.length, name };
+}
+
+async function storeFile(
+  artifacts: ArtifactStore,
+  path: string,
+  name: string,
+): Promise<ArtifactRef> {
+  try {
+    const { sha256, bytes } = await hashFile(path);
+    await artifacts.put(sha256, bytes, createReadStream(path));
+    return { sha256, bytes, name };
+  } finally {
+    await rm(path, { force: true });
+  }
+}

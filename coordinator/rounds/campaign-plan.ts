@@ -1,0 +1,92 @@
+// From what an operator asks for to a campaign that can start, or a clear refusal. Pure but for
+// reading the catalogue.
+import { z } from "zod";
+import { Fault } from "../../proto/fault.ts";
+import type { Catalogue } from "../catalogue/catalogue.ts";
+import {
+  artifactRefSchema,
+  modelNameSchema,
+  type TrainingState,
+} from "../catalogue/model-record.ts";
+import type { CampaignState } from "./campaign-state.ts";
+import { ROUNDS_MAX, roundRulesSchema, type TrainPlan, trainParamsSchema } from "./params.ts";
+
+const partialParamsSchema = trainParamsSchema.partial();
+
+export const campaignRequestSchema = z.strictObject({
+  model: modelNameSchema,
+  rounds: z.int().min(1).max(ROUNDS_MAX).default(1),
+  params: partialParamsSchema.default({}),
+  rules: roundRulesSchema.partial().default({}),
+  /** Instead of the model's own sets. */
+  replay: artifactRefSchema.optional(),
+  heldout: artifactRefSchema.optional(),
+});
+export type CampaignRequest = z.infer<typeof campaignRequestSchema>;
+
+/**
+ * Plans a campaign on the version that is served now.
+ * Faults: `model-not-found`, `failed-precondition` (nothing served, no held-out set to gate on, an
+ * adapter that can't be trained on), `invalid-argument` for a shape other than the adapter's.
+ */
+export function planCampaign(
+  id: string,
+  request: CampaignRequest,
+  context: {
+    readonly catalogue: Catalogue;
+    readonly regions: readonly string[];
+    readonly nowMs: number;
+  },
+): CampaignState {
+  const model = context.catalogue.model(request.model);
+  if (model.served === null) {
+    throw new Fault("failed-precondition", `${model.model} has no version to train on`);
+  }
+  const start = context.catalogue.version(model.served);
+  if (start.training === null && start.adapters.length > 0) {
+    const message = `${start.version} has an adapter without the state to train it on from`;
+    throw new Fault("failed-precondition", message);
+  }
+  const heldout = request.heldout ?? model.heldout;
+  if (heldout === null) {
+    const message =
+      `${model.model} has no held-out set, so nothing could prove that a round does no harm; ` +
+      "publish it with one, or give one to the campaign";
+    throw new Fault("failed-precondition", message, { param: "heldout" });
+  }
+  return {
+    id,
+    model: model.model,
+    createdMs: context.nowMs,
+    endedMs: null,
+    rounds: request.rounds,
+    params: paramsOf(request, start.training),
+    rules: roundRulesSchema.parse(request.rules),
+    regions: [...context.regions].sort(),
+    replay: request.replay ?? model.replay,
+    heldout,
+    phase: "measuring",
+    reason: "",
+    startVersion: start.version,
+    good: { version: start.version, training: start.training },
+    baseline: null,
+    latest: null,
+    rejections: 0,
+    abandonedInRow: 0,
+    round: null,
+    last: null,
+    past: [],
+  };
+}
+
+/** An adapter that is there already keeps its shape. */
+function paramsOf({ params }: CampaignRequest, training: TrainingState | null): TrainPlan {
+  if (training === null) return trainParamsSchema.parse(params);
+  for (const key of ["rank", "alpha"] as const) {
+    const wanted = params[key];
+    if (wanted === undefined || wanted === training[key]) continue;
+    const message = `the served adapter has ${key} ${training[key]}, not ${wanted}`;
+    throw new Fault("invalid-argument", message, { param: `params.${key}` });
+  }
+  return trainParamsSchema.parse({ ...params, rank: training.rank, alpha: training.alpha });
+}
