@@ -54,12 +54,12 @@ const MEDIA_RULES: readonly CommandRule[] = [
   },
 ];
 
-const DRINKS = ["espresso", "latte", "mocha", "cappuccino", "tea", "cocoa"] as const;
+const DRINKS = ["espresso", "latte", "mocha", "chai", "tea", "cocoa"] as const;
 const MACHINES = [
-  ...["washer", "dryer", "dishwasher", "oven", "vacuum", "fridge", "freezer", "steamer"],
+  ...["washer", "dryer", "oven", "vacuum", "fridge", "freezer", "steamer", "kettle"],
 ] as const;
 const PROGRAMS = [
-  ...["eco", "quick", "heavy", "silent", "delicate", "turbo", "rinse", "boost"],
+  ...["eco", "quick", "heavy", "silent", "wool", "turbo", "rinse", "boost"],
 ] as const;
 
 const APPLIANCE_RULES: readonly CommandRule[] = [

@@ -28,9 +28,9 @@ const STATE_FILE = "adapter-state.safetensors";
 const METRICS_FILE = "metrics.json";
 /** Batches of private examples over which the loss before and after is taken. */
 const LOSS_BATCHES_MAX = 4;
-/** From this size on, transposed copies are kept in q8_0 to save memory. */
-const LARGE_BASE_BYTES = 400_000_000;
-/** Supervised rows are rounded up, so that similar jobs build the same graph. */
+const FLOAT_TYPES = [TensorType.f32, TensorType.f16, TensorType.bf16] as const;
+/** ggml's fast kernels want row lengths that are multiples of this. */
+const POSITIONS_MULTIPLE = 8;
 const SUPERVISED_MULTIPLE = 16;
 
 /** Runs a job. Faults: invalid-argument, unsupported, failed-precondition, internal. */
@@ -134,15 +134,21 @@ async function prepareData(job: CompleteTrainingJob, contextTokens: number): Pro
     replayCount: replay.length,
     skipped: ownTexts.length + replayTexts.length - examples.length - replay.length,
     schedule,
-    positions: longest - 1,
-    supervised: Math.ceil(most / SUPERVISED_MULTIPLE) * SUPERVISED_MULTIPLE,
+    positions: roundUp(longest - 1, POSITIONS_MULTIPLE),
+    supervised: roundUp(most, SUPERVISED_MULTIPLE),
   };
+}
+
+function roundUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
 }
 
 function buildTrainer(job: CompleteTrainingJob, model: GgufFile, data: PreparedData) {
   const modules = job.modules.length > 0 ? job.modules : LINEAR_MODULES;
   const target = { kind: "lora", rank: job.rank, alpha: job.alpha, modules } as const;
-  const baseBytes = fs.statSync(job.base).size;
+  // A base that is coarse already loses nothing by coarse transposed copies, which are faster.
+  const baseType = model.tensors.get("blk.0.attn_q.weight")?.type;
+  const isFloat = FLOAT_TYPES.some((type) => type === baseType);
   const trainer = new Trainer({
     model,
     target,
@@ -152,7 +158,7 @@ function buildTrainer(job: CompleteTrainingJob, model: GgufFile, data: PreparedD
     threads: job.threads,
     weightDecay: job.weightDecay,
     clipNorm: job.clipNorm,
-    transposedType: baseBytes < LARGE_BASE_BYTES ? TensorType.f16 : TensorType.q8_0,
+    transposedType: isFloat ? TensorType.f16 : TensorType.q8_0,
   });
   return { trainer, target };
 }

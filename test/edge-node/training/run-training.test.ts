@@ -1,0 +1,176 @@
+// Training as an edge runs it: in a process of its own, from a job, on a small real model.
+import fs from "node:fs";
+import path from "node:path";
+import test from "ava";
+import { getLlama, LlamaLogLevel, type Token } from "node-llama-cpp";
+import { runTraining } from "../../../edge-node/training/run-training.ts";
+import type { TrainingJob } from "../../../edge-node/training/training-job.ts";
+import { Fault } from "../../../proto/fault.ts";
+import { writeGgufAdapter } from "../../../sync/formats/gguf-adapter.ts";
+import { decodeAdapterState, encodeAdapterState } from "../../../sync/formats/lora-adapter.ts";
+import { TensorType } from "../../../sync/formats/tensor-type.ts";
+import { temporaryFolder, writeTinyModel } from "./tiny-model.ts";
+
+const folder = temporaryFolder();
+const base = writeTinyModel(folder, TensorType.q8_0);
+const examples = writeLines("examples.jsonl", [
+  { prompt: "ping", completion: "pong" },
+  { prompt: "ding", completion: "dong" },
+  { prompt: "sing", completion: "song" },
+]);
+const replay = writeLines("replay.jsonl", [{ prompt: "up", completion: "down" }]);
+
+function writeLines(name: string, lines: readonly unknown[]): string {
+  const file = path.join(folder, name);
+  fs.writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  return file;
+}
+
+function job(outputFolder: string, changes: Partial<TrainingJob> = {}): TrainingJob {
+  return {
+    base,
+    examples,
+    replay,
+    outputFolder: path.join(folder, outputFolder),
+    rank: 4,
+    alpha: 8,
+    learningRate: 1e-2,
+    steps: 12,
+    batch: 4,
+    sequenceLength: 32,
+    replayShare: 0.25,
+    adapterSeed: 1,
+    dataSeed: 2,
+    timeLimitMs: 120_000,
+    ...changes,
+  };
+}
+
+test.serial(
+  "a short run lowers the loss, and its adapter changes what the engine says",
+  async (t) => {
+    const steps: number[] = [];
+    const result = await runTraining(job("short"), { onProgress: ({ step }) => steps.push(step) });
+    t.deepEqual(
+      steps,
+      Array.from({ length: 12 }, (_, i) => i + 1),
+    );
+    const { metrics } = result;
+    t.true(metrics.lossAfter < metrics.lossBefore * 0.9, JSON.stringify(metrics));
+    t.is(metrics.examples, 3);
+    t.is(metrics.replayExamples, 1);
+    const written = path.join(folder, "short", "metrics.json");
+    t.deepEqual(JSON.parse(fs.readFileSync(written, "utf8")), metrics);
+
+    const adapter = decodeAdapterState(fs.readFileSync(result.adapterState), "state");
+    const adapterPath = path.join(folder, "short.gguf");
+    writeGgufAdapter(adapterPath, adapter);
+    const [without, withAdapter] = await nextTokenProbabilities([[], [adapterPath]]);
+    t.true(Math.abs((without as number) - (withAdapter as number)) > 0.01);
+  },
+);
+
+/** The probability that the engine gives to the first token of "pong" after "ping =>". */
+async function nextTokenProbabilities(adapters: readonly string[][]): Promise<number[]> {
+  const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error });
+  const model = await llama.loadModel({ modelPath: base, gpuLayers: 0 });
+  const [wanted] = model.tokenize("p") as [Token];
+  const found: number[] = [];
+  for (const paths of adapters) {
+    const lora = { adapters: paths.map((filePath) => ({ filePath })) };
+    const context = await model.createContext({ contextSize: 64, threads: 1, lora });
+    const tokens = model.tokenize("ping =>\n");
+    const last = tokens.length - 1;
+    const outputs = await context
+      .getSequence()
+      .controlledEvaluate(
+        tokens.map((token, i): [Token, object] | Token =>
+          i === last ? [token, { generateNext: { probabilities: true } }] : token,
+        ),
+      );
+    found.push(outputs[last]?.next.probabilities?.get(wanted) ?? 0);
+    await context.dispose();
+  }
+  await llama.dispose();
+  return found;
+}
+
+test.serial("the same job gives the same bytes, and another data seed gives others", async (t) => {
+  const bytesOf = async (name: string, changes: Partial<TrainingJob> = {}) =>
+    fs.readFileSync((await runTraining(job(name, { steps: 4, ...changes }))).adapterState);
+  const first = await bytesOf("same-1");
+  t.deepEqual(await bytesOf("same-2"), first);
+  t.notDeepEqual(await bytesOf("other", { dataSeed: 3 }), first);
+});
+
+test.serial("a run that is killed midway resumes to the same bytes", async (t) => {
+  const whole = await runTraining(job("whole", { checkpointEverySteps: 3 }));
+  const controller = new AbortController();
+  const interrupted = job("interrupted", { checkpointEverySteps: 3 });
+  const aborted = await t.throwsAsync(
+    runTraining(interrupted, {
+      signal: controller.signal,
+      onProgress: ({ step }) => step === 8 && controller.abort(),
+    }),
+    { instanceOf: Fault },
+  );
+  t.is((aborted as Fault).code, "cancelled");
+  const steps: number[] = [];
+  const resumed = await runTraining(interrupted, { onProgress: ({ step }) => steps.push(step) });
+  t.true((steps[0] as number) > 3, `resumed at step ${steps[0]}`);
+  t.deepEqual(fs.readFileSync(resumed.adapterState), fs.readFileSync(whole.adapterState));
+  t.is(resumed.metrics.lossBefore, whole.metrics.lossBefore);
+});
+
+test.serial("training goes on from an adapter's state", async (t) => {
+  const first = await runTraining(job("round-1"));
+  const adapterState = first.adapterState;
+  const second = await runTraining(job("round-2", { adapterState }));
+  t.true(Math.abs(second.metrics.lossBefore - first.metrics.lossAfter) < 1e-6);
+});
+
+test.serial("a crash of the process is an internal fault that says so", async (t) => {
+  const fault = await t.throwsAsync<Fault>(
+    runTraining(job("crash", { steps: 5000 }), {
+      onSpawn: (pid) => process.kill(pid, "SIGSEGV"),
+    }),
+    { instanceOf: Fault },
+  );
+  t.is(fault?.code, "internal");
+  t.regex(fault?.message ?? "", /died \(SIGSEGV\)/);
+});
+
+test.serial("the time limit ends a run", async (t) => {
+  const fault = await t.throwsAsync<Fault>(
+    runTraining(job("limit", { steps: 5000, timeLimitMs: 50 })),
+    { instanceOf: Fault },
+  );
+  t.is(fault?.code, "deadline-exceeded");
+});
+
+test.serial("what can't be trained is refused with a fault that says why", async (t) => {
+  const state = path.join(folder, "short", "adapter-state.safetensors");
+  const adapter = decodeAdapterState(fs.readFileSync(state), state);
+  const poisoned = path.join(folder, "poisoned.safetensors");
+  const [module] = adapter.modules.values();
+  if (module) module.b[0] = Number.NaN;
+  fs.writeFileSync(poisoned, encodeAdapterState(adapter));
+  const notGguf = writeLines("not-a-model.gguf", [{}]);
+  const cases: [Partial<TrainingJob>, Fault["code"], RegExp][] = [
+    [{ rank: 0 }, "invalid-argument", /rank/],
+    [{ base: path.join(folder, "absent.gguf") }, "invalid-argument", /doesn't exist/],
+    [{ base: notGguf }, "invalid-argument", /not a GGUF file/],
+    [{ examples: writeLines("empty.jsonl", []) }, "invalid-argument", /no examples/],
+    [{ examples: writeLines("bad.jsonl", [{ prompt: 1 }]) }, "invalid-argument", /bad.jsonl:1/],
+    [{ sequenceLength: 4 }, "invalid-argument", /raise sequenceLength/],
+    [{ adapterState: state, rank: 8 }, "failed-precondition", /rank 4/],
+    [{ adapterState: poisoned }, "failed-precondition", /finite/],
+  ];
+  for (const [changes, code, message] of cases) {
+    const fault = await t.throwsAsync<Fault>(runTraining(job("refused", changes)), {
+      instanceOf: Fault,
+      message,
+    });
+    t.is(fault?.code, code, fault?.message);
+  }
+});
