@@ -260,7 +260,9 @@ function leave(state: StreamState, fault: Fault): StreamEffect[] {
 /** No source is there now. A stream that has begun waits for one; a new one only after a failure. */
 function nowhere(state: StreamState, why: Fault | null): StreamEffect[] {
   const begun = state.started !== null;
-  const fault = (begun ? null : why) ?? state.lastFault ?? why ?? noSource();
+  // That the others are full is better to know than how the first one failed.
+  const telling = !begun && why?.code === "overloaded" ? why : null;
+  const fault = telling ?? state.lastFault ?? why ?? noSource();
   const waitable = begun || (state.attempt > 0 && fault.retriable && fault.code !== "overloaded");
   if (!waitable || state.waits >= state.bounds.fruitlessMax) return [settle(state, fault)];
   const { delayMs, delayMaxMs } = state.bounds;

@@ -25,7 +25,8 @@ export const SUBMITTED_MAX = 4096;
 export const HELD_PER_REQUEST_MAX = 512;
 /** Server: events of all completions that wait for it. */
 export const HELD_MAX = 32_768;
-/** Server: a client that hasn't even pinged for so long is gone; its completions are aborted. */
-export const CLIENT_SILENCE_MAX_MS = 5000;
+/** Server: a client that hasn't even pinged for so many ticks is gone; its work is aborted. */
+export const CLIENT_TICK_MS = 1000;
+export const CLIENT_SILENT_TICKS_MAX = 4;
 /** Server: regions that a request may name as passed. */
 export const VISITED_MAX = 8;

@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import { type BoundService, bindService } from "../grpc/bridge.ts";
 import type { InferenceBackend } from "../inference/backend.ts";
 import type { Log } from "../log.ts";
-import { CLIENT_SILENCE_MAX_MS } from "./bounds.ts";
+import { CLIENT_SILENT_TICKS_MAX, CLIENT_TICK_MS } from "./bounds.ts";
 import { TrunkSession } from "./trunk-session.ts";
 
 export interface TrunkServiceOptions {
@@ -23,14 +23,15 @@ export function trunkService(
     open(call, scope) {
       const session = new TrunkSession({ backend, write: (response) => call.write(response) });
       const { promise, resolve, reject } = Promise.withResolvers<void>();
-      let heardMs = clock.monotonicMs();
-      const watchdog = clock.every(CLIENT_SILENCE_MAX_MS / 4, () => {
-        if (clock.monotonicMs() - heardMs < CLIENT_SILENCE_MAX_MS) return;
+      let silentTicks = 0;
+      const watchdog = clock.every(CLIENT_TICK_MS, () => {
+        silentTicks += 1;
+        if (silentTicks <= CLIENT_SILENT_TICKS_MAX) return;
         log.warn({ peer: scope.peer, inFlight: session.inFlight }, "a trunk's client is silent");
         reject(new Fault("link-lost", "the client of this trunk is silent"));
       });
       call.on("data", (request: OpenRequest) => {
-        heardMs = clock.monotonicMs();
+        silentTicks = 0;
         if (request.message.case === "hello") {
           const { peer, role, region } = request.message.value;
           log.debug({ peer, role, region }, "trunk opened");

@@ -1,0 +1,40 @@
+// The configuration of a region: what its file may say, and what holds when it doesn't.
+import { z } from "zod";
+import { namePattern, type RegionId } from "../proto/ids.ts";
+
+const PORT_MAX = 65_535;
+const IN_FLIGHT_MAX = 100_000;
+
+const regionName = z
+  .string()
+  .regex(namePattern, "must be 1 to 63 of a-z, 0-9 and inner hyphens")
+  .transform((text) => text as RegionId);
+const httpAddress = z.string().regex(/^http:\/\/[^/]+$/, "must be http://host:port");
+const grpcAddress = z.string().regex(/^[^/]+:\d+$/, "must be host:port");
+
+const listener = z
+  .strictObject({
+    host: z.string().min(1).default("127.0.0.1"),
+    port: z.int().min(0).max(PORT_MAX).default(0),
+  })
+  .prefault({});
+
+export const regionConfigSchema = z.strictObject({
+  name: regionName,
+  /** Everything that this region keeps. */
+  dir: z.string().min(1),
+  http: listener,
+  grpc: listener,
+  nats: z.array(z.string().min(1)).min(1),
+  /** JetStream domain of the region's own server; the region's name when left out. */
+  natsDomain: z.string().regex(namePattern).optional(),
+  coordinator: z.strictObject({ http: httpAddress }),
+  /** Other regions, beyond those that tell of themselves. */
+  peers: z
+    .array(z.strictObject({ region: regionName, http: httpAddress, grpc: grpcAddress }))
+    .default([]),
+  /** Streams through the gateway at once. */
+  inFlightMax: z.int().min(1).max(IN_FLIGHT_MAX).default(4096),
+});
+
+export type RegionConfig = Readonly<z.infer<typeof regionConfigSchema>>;

@@ -1,0 +1,201 @@
+// A region's process: gateway for callers, home of its edges, relay between them and the centre.
+import { join } from "node:path";
+import { Hono } from "hono";
+import type { RegionSummary } from "../proto/gen/isthmus/v1/mesh_pb.ts";
+import type { Sha256 } from "../proto/ids.ts";
+import { subjects } from "../proto/subjects.ts";
+import { readConfig } from "../runtime/config.ts";
+import { discoveryService } from "../runtime/frontend/discovery.ts";
+import { inferenceService } from "../runtime/frontend/grpc-inference.ts";
+import { openAiRoutes } from "../runtime/frontend/openai/routes.ts";
+import { startGrpcServer } from "../runtime/grpc/server.ts";
+import { startHttpServer } from "../runtime/http/server.ts";
+import { systemRoutes } from "../runtime/http/system-routes.ts";
+import { type NatsLink, openNats } from "../runtime/nats/connection.ts";
+import { systemRandom } from "../runtime/random.ts";
+import { type RoleAddresses, type RoleScope, runRole } from "../runtime/role.ts";
+import { createTrunk } from "../runtime/trunk/client.ts";
+import { trunkService } from "../runtime/trunk/server.ts";
+import { pullArtifact } from "../sync/artifact/artifact-pull.ts";
+import { artifactRoutes } from "../sync/artifact/artifact-routes.ts";
+import { type ArtifactStore, createArtifactStore } from "../sync/artifact/artifact-store.ts";
+import { type RegionConfig, regionConfigSchema } from "./config.ts";
+import { type DesiredRelay, startDesiredRelay } from "./desired/desired-relay.ts";
+import { DesiredVault } from "./desired/desired-vault.ts";
+import { createGateway, type Gateway } from "./gateway/gateway.ts";
+import { regionRoutes } from "./gateway/region-routes.ts";
+import { summarize } from "./gateway/region-summary.ts";
+import { publishSummaries } from "./gateway/summary-publisher.ts";
+import { topologyOf } from "./gateway/topology.ts";
+import { EdgeRegistry } from "./membership/edge-registry.ts";
+import { roundMembers } from "./membership/round-members.ts";
+import { createRegionRounds, type RegionRounds } from "./round/region-rounds.ts";
+import { roundRoutes } from "./round/round-routes.ts";
+import { PeerRegistry } from "./spill/peer-registry.ts";
+
+/** Streams under way get this long to end when the region stops. */
+const STOP_GRACE_MS = 1000;
+
+interface Region {
+  readonly config: RegionConfig;
+  readonly role: RoleScope;
+  readonly nats: NatsLink;
+  readonly edges: EdgeRegistry;
+  readonly peers: PeerRegistry;
+  readonly gateway: Gateway;
+  readonly store: ArtifactStore;
+  /** Filled in once the servers listen. */
+  readonly addresses: { http: string; grpc: string };
+}
+
+const config = readConfig(regionConfigSchema);
+
+runRole({
+  role: "region",
+  name: config.name,
+  labels: { region: config.name },
+  start: (role) => startRegion(config, role),
+});
+
+async function startRegion(config: RegionConfig, role: RoleScope): Promise<RoleAddresses> {
+  const region = assemble(config, role);
+  const relay = await startDesiredRelay({
+    region: config.name,
+    nats: region.nats,
+    vault: new DesiredVault({
+      path: join(config.dir, "desired.json"),
+      nats: region.nats,
+      domain: config.natsDomain ?? config.name,
+      log: role.log,
+    }),
+    clock: role.clock,
+    log: role.log,
+  });
+  role.onStop(() => relay.stop());
+  const rounds = await startRounds(region);
+  const summary = summaries(region, relay);
+  await listen(region, rounds, summary);
+  takeMessages(region);
+  const { name } = config;
+  const { nats, edges } = region;
+  role.onStop(publishSummaries({ region: name, nats, clock: role.clock, edges, summary }));
+  return region.addresses;
+}
+
+/** Everything that needs no address of its own yet. Parts stop in reverse order. */
+function assemble(config: RegionConfig, role: RoleScope): Region {
+  const { name } = config;
+  const { log, metrics, clock } = role;
+  const nats = openNats({
+    servers: config.nats,
+    name: `region ${name}`,
+    onState: (state, detail) => log.info({ state, detail }, "NATS"),
+    onError: (error) => log.warn({ err: error }, "NATS"),
+  });
+  role.onStop(() => nats.close());
+  const hello = { peer: name, role: "region", region: name };
+  const openTrunk = (address: string) => createTrunk({ address, hello, clock, log });
+  const edges = new EdgeRegistry({ region: name, clock, log, openTrunk });
+  role.onStop(() => edges.close());
+  const peers = new PeerRegistry({ region: name, clock, log, openTrunk, peers: config.peers });
+  role.onStop(() => peers.close());
+  const store = createArtifactStore({ dir: join(config.dir, "artifacts") });
+  const { inFlightMax } = config;
+  const gateway = createGateway({
+    ...{ region: name, edges, peers, clock, random: systemRandom, log, metrics, inFlightMax },
+  });
+  return { config, role, nats, edges, peers, gateway, store, addresses: { http: "", grpc: "" } };
+}
+
+async function startRounds(region: Region): Promise<RegionRounds> {
+  const { config, role, nats, edges, store } = region;
+  const { clock, log, metrics } = role;
+  const rounds = await createRegionRounds({
+    region: config.name,
+    dir: join(config.dir, "rounds"),
+    nats,
+    members: () => roundMembers(edges.members()),
+    store,
+    fetchArtifact: ({ sha256, bytes }) =>
+      pull(region, { sha256: sha256 as Sha256, bytes: Number(bytes) }),
+    http: () => region.addresses.http,
+    clock,
+    log,
+    metrics,
+  });
+  role.onStop(() => rounds.stop());
+  return rounds;
+}
+
+/** Brings an artifact here from the coordinator. */
+function pull(region: Region, target: { sha256: Sha256; bytes: number }): Promise<string> {
+  const { config, role, store } = region;
+  const { signal, clock } = role;
+  return pullArtifact(target, [config.coordinator.http], store, { signal, clock });
+}
+
+function summaries({ addresses, config, edges, role }: Region, relay: DesiredRelay) {
+  const incarnation = BigInt(role.clock.now());
+  let sequence = 0n;
+  return (): RegionSummary => {
+    sequence += 1n;
+    const identity = { region: config.name, incarnation, ...addresses };
+    return summarize(identity, sequence, edges, relay.desired?.revision ?? 0n);
+  };
+}
+
+async function listen(
+  region: Region,
+  rounds: RegionRounds,
+  summary: () => RegionSummary,
+): Promise<void> {
+  const { config, role, gateway, peers, edges, store, addresses } = region;
+  const { log, metrics, clock } = role;
+  const frontend = { backend: gateway, log, metrics, clock };
+  const app = new Hono();
+  app.route("/", systemRoutes({ ready: () => notReady(region), metrics }));
+  app.route("/", openAiRoutes(frontend) as unknown as Hono);
+  const inputs = { region: config.name, edges, peers, random: systemRandom };
+  app.route("/", regionRoutes({ summary, inputs }));
+  const cache = { pull: (sha256: Sha256) => pull(region, { sha256, bytes: 0 }), clock };
+  app.route("/", artifactRoutes(store, cache));
+  app.route("/", roundRoutes(rounds, { region: config.name, http: () => addresses.http }));
+  const services = [
+    inferenceService(frontend),
+    discoveryService(() => topologyOf(summary(), peers)),
+    trunkService(gateway, { clock, log }),
+  ];
+  const grpc = await startGrpcServer({ ...config.grpc, services, log });
+  role.onStop(() => grpc.stop(STOP_GRACE_MS));
+  addresses.grpc = `${config.grpc.host}:${grpc.port}`;
+  const http = await startHttpServer({ ...config.http, app, log });
+  role.onStop(() => http.stop(STOP_GRACE_MS));
+  addresses.http = `http://${config.http.host}:${http.port}`;
+}
+
+/** What edges and other regions say. What can't be believed is told once in a while, not each time. */
+function takeMessages({ config, role, nats, edges, peers }: Region): void {
+  const refused = role.metrics.counter({
+    name: "isthmus_messages_refused_total",
+    help: "Heartbeats and summaries that were not believed.",
+    labels: ["kind"],
+  });
+  const note = (kind: string, subject: string, why: string | null) => {
+    if (why === null) return;
+    refused.inc({ kind });
+    role.log.debug({ subject, why }, `a ${kind} was not believed`);
+  };
+  nats.subscribe(subjects.heartbeats(config.name), ({ subject, body }) =>
+    note("heartbeat", subject, edges.takeHeartbeat(subject, body)),
+  );
+  nats.subscribe(subjects.summaries, ({ subject, body }) =>
+    note("summary", subject, peers.takeSummary(subject, body)),
+  );
+}
+
+/** A gateway is of use as soon as somebody is there to serve. */
+function notReady({ edges, peers }: Region): string | null {
+  for (const { status } of edges.members()) if (status === "ready") return null;
+  for (const { trunk } of peers.list()) if (trunk.state === "up") return null;
+  return "no edge is ready and no other region is in reach";
+}

@@ -1,0 +1,149 @@
+// The other regions: their newest summaries and the trunks to them. Known from the configuration
+// and from what they say; an address that a region says itself replaces the configured one.
+import type { RegionModel, RegionSummary } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
+import type { RegionId } from "../../proto/ids.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { Trunk } from "../../runtime/trunk/trunk.ts";
+import { FailurePenalty } from "../route/failure-penalty.ts";
+import type { PeerView } from "./peer-choice.ts";
+import { readSummary } from "./summary-rules.ts";
+
+/** A summary comes each second; older than this it says nothing any more. */
+const SUMMARY_FRESH_MS = 5000;
+const PEERS_MAX = 128;
+
+export interface PeerAddress {
+  readonly region: string;
+  readonly http: string;
+  readonly grpc: string;
+}
+
+export interface PeerRegistryOptions {
+  readonly region: RegionId;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly peers: readonly PeerAddress[];
+  readonly openTrunk: (address: string) => Trunk;
+}
+
+/** One other region as it is known now. */
+export interface Peer {
+  readonly region: string;
+  readonly http: string;
+  readonly grpc: string;
+  readonly trunk: Trunk;
+  readonly summary: RegionSummary | null;
+  readonly summaryMs: number;
+}
+
+export class PeerRegistry {
+  readonly penalty = new FailurePenalty();
+  readonly #options: PeerRegistryOptions;
+  readonly #peers = new Map<string, Peer>();
+  #onDown: (key: string) => void = () => {};
+
+  constructor(options: PeerRegistryOptions) {
+    this.#options = options;
+    for (const address of options.peers) {
+      if (address.region !== options.region) this.#adopt(address, null);
+    }
+  }
+
+  /** Takes one message from the summaries' subject. Returns why it was not believed, or null. */
+  takeSummary(subject: string, body: Uint8Array): string | null {
+    const summary = readSummary(subject, body);
+    if (typeof summary === "string") return summary;
+    if (summary.region === this.#options.region) return null;
+    const known = this.#peers.get(summary.region);
+    if (known === undefined && this.#peers.size >= PEERS_MAX) return `more than ${PEERS_MAX} peers`;
+    if (known?.summary && isOlder(summary, known.summary)) return "an older summary";
+    this.#adopt(summary, summary);
+    return null;
+  }
+
+  list(): Iterable<Peer> {
+    return this.#peers.values();
+  }
+
+  get(region: string): Peer | undefined {
+    return this.#peers.get(region);
+  }
+
+  keyOf(region: string): string {
+    return `${region}/`;
+  }
+
+  /** Every peer as the choice of a spill sees it for one model. */
+  *views(model: string): Generator<PeerView, void, undefined> {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const peer of this.list()) {
+      yield {
+        region: peer.region,
+        key: this.keyOf(peer.region),
+        connected: peer.trunk.state === "up",
+        rttMs: peer.trunk.rttMs,
+        penaltyMs: this.penalty.of(peer.region, nowMs),
+        model: this.#modelOf(peer, model),
+      };
+    }
+  }
+
+  /** What peers said lately of their models. */
+  *models(): Generator<RegionModel, void, undefined> {
+    for (const peer of this.list()) {
+      if (this.#isFresh(peer)) yield* peer.summary?.models ?? [];
+    }
+  }
+
+  /** Whether a region is known but has not said lately how it is. */
+  get anyUntold(): boolean {
+    for (const peer of this.list()) {
+      if (peer.trunk.state === "up" && !this.#isFresh(peer)) return true;
+    }
+    return false;
+  }
+
+  /** Calls with a peer's key when its trunk goes down. */
+  onDown(listener: (key: string) => void): void {
+    this.#onDown = listener;
+  }
+
+  close(): void {
+    for (const { trunk } of this.list()) trunk.close();
+    this.#peers.clear();
+  }
+
+  #modelOf(peer: Peer, model: string): PeerView["model"] {
+    if (!this.#isFresh(peer)) return "untold";
+    const state = peer.summary?.models.find((candidate) => candidate.model === model);
+    if (state === undefined || state.edgesReady === 0) return null;
+    return { predictedTtftMs: state.predictedTtftMs };
+  }
+
+  #isFresh({ summary, summaryMs }: Peer): boolean {
+    if (summary === null) return false;
+    return this.#options.clock.monotonicMs() - summaryMs <= SUMMARY_FRESH_MS;
+  }
+
+  #adopt({ region, http, grpc }: PeerAddress, summary: RegionSummary | null): void {
+    const known = this.#peers.get(region);
+    const summaryMs = this.#options.clock.monotonicMs();
+    if (known !== undefined && known.grpc === grpc) {
+      this.#peers.set(region, { ...known, http, summary, summaryMs });
+      return;
+    }
+    known?.trunk.close();
+    this.#options.log.info({ peer: region, grpc }, "peer region");
+    const trunk = this.#options.openTrunk(grpc);
+    trunk.onState((state) => {
+      if (state === "down") this.#onDown(this.keyOf(region));
+    });
+    this.#peers.set(region, { region, http, grpc, trunk, summary, summaryMs });
+  }
+}
+
+function isOlder(summary: RegionSummary, known: RegionSummary): boolean {
+  if (summary.incarnation !== known.incarnation) return summary.incarnation < known.incarnation;
+  return summary.sequence <= known.sequence;
+}
