@@ -4,6 +4,7 @@
 import type { GbnfJsonSchema } from "node-llama-cpp";
 import { Fault } from "../../../proto/fault.ts";
 import { GRAMMAR_LENGTH_MAX } from "../job-limits.ts";
+import { checkAmbiguity } from "./schema-ambiguity.ts";
 
 export const SCHEMA_DEPTH_MAX = 32;
 export const SCHEMA_NODES_MAX = 2048;
@@ -43,7 +44,9 @@ export function readJsonSchema(text: string): GbnfJsonSchema {
   } catch {
     refuse("is not JSON");
   }
-  return new SchemaReader().read(value) as unknown as GbnfJsonSchema;
+  const schema = new SchemaReader().read(value);
+  checkAmbiguity(schema);
+  return schema as unknown as GbnfJsonSchema;
 }
 
 class SchemaReader {

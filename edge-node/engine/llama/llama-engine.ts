@@ -44,6 +44,11 @@ export interface LlamaEngineOptions {
   readonly gpu?: "auto" | false;
   /** The version to begin with. Default: id "base", no adapters. */
   readonly version?: VersionSpec;
+  /**
+   * Takes constraints that are written as a grammar. Default false: a hostile one can hold up
+   * every stream until the process is replaced. JSON schemas are checked and always taken.
+   */
+  readonly grammars?: boolean;
   readonly clock?: Clock;
   /** Gets what the child process writes: warnings of llama.cpp, never a prompt. */
   readonly log?: (text: string) => void;
@@ -128,6 +133,9 @@ export class LlamaEngine implements Engine {
     signal: AbortSignal,
   ): Promise<void> {
     checkJob(job);
+    if (job.constraint?.kind === "grammar" && this.#options.grammars !== true) {
+      throw new Fault("unsupported", "grammars are not taken here", { param: "constraint" });
+    }
     await this.#job({ method: "generate", job }, signal, onEvent);
     this.#failures = 0;
   }

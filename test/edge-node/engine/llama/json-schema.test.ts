@@ -68,3 +68,45 @@ test("depth, size and length have their bounds", (t) => {
   t.regex(refusal({ type: "object", properties: wide }), /parts/);
   t.regex(refusal({ type: "string", description: "x".repeat(70_000) }), /too long/);
 });
+
+/** Definitions d0, d1 …, each made of the next one. */
+const chain = (levels: number, make: (next: unknown) => unknown, last: unknown) =>
+  Object.fromEntries(
+    Array.from({ length: levels + 1 }, (_, at) => [
+      `d${at}`,
+      at === levels ? last : make({ $ref: `#/$defs/d${at + 1}` }),
+    ]),
+  );
+
+test("schemas whose grammar would explode are refused", (t) => {
+  const text = { type: "string" };
+  const doubled = chain(30, (next) => ({ anyOf: [next, next] }), text);
+  t.regex(refusal({ $ref: "#/$defs/d0", $defs: doubled }), /alternatives/);
+  const lists = (next: unknown) => ({
+    anyOf: [
+      { type: "array", items: next },
+      { type: "array", items: next, minItems: 1 },
+    ],
+  });
+  t.regex(refusal({ $ref: "#/$defs/d0", $defs: chain(30, lists, text) }), /begin alike/);
+  t.is(refusal({ $ref: "#/$defs/d0", $defs: chain(5, lists, text) }), "accepted");
+  const loop = { node: lists({ $ref: "#/$defs/node" }) };
+  t.regex(refusal({ $ref: "#/$defs/node", $defs: loop }), /in themselves/);
+  t.regex(refusal({ $ref: "#/$defs/a", $defs: { a: { $ref: "#/$defs/a" } } }), /itself/);
+});
+
+test("recursive schemas are fine while their alternatives begin differently", (t) => {
+  const node = (kind: string, next: unknown) => ({
+    type: "object",
+    properties: { kind: { const: kind }, next },
+  });
+  const tree = { $ref: "#/$defs/tree" };
+  const $defs = {
+    tree: {
+      anyOf: [node("one", tree), node("many", { type: "array", items: tree }), { type: "null" }],
+    },
+  };
+  t.is(refusal({ ...tree, $defs }), "accepted");
+  const pairs = (next: unknown) => ({ type: "object", properties: { left: next, right: next } });
+  t.is(refusal({ $ref: "#/$defs/d0", $defs: chain(30, pairs, { type: "null" }) }), "accepted");
+});

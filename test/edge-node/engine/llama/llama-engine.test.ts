@@ -16,7 +16,8 @@ let engine: LlamaEngine;
 
 test.before(async () => {
   const modelPath = await randomModel({ seed: 3 });
-  engine = await createLlamaEngine({ modelPath, slots: 8, contextSize: CONTEXT_SIZE, threads: 1 });
+  const sizes = { slots: 8, contextSize: CONTEXT_SIZE, threads: 1 };
+  engine = await createLlamaEngine({ modelPath, ...sizes, grammars: true });
 });
 
 test.after.always(async () => {
@@ -231,6 +232,9 @@ test("a model that ends its text finishes with stop and says by which token", as
   const modelPath = await chainModel("bye!", "eos");
   const chain = await createLlamaEngine({ modelPath, slots: 1, contextSize: 256, threads: 1 });
   try {
+    const constraint = { kind: "grammar", gbnf: 'root ::= "a"' } as const;
+    const grammar = chain.generate(greedyJob({ constraint }), () => {}, live);
+    t.is(await faultOf(grammar), "unsupported", "grammars are off unless asked for");
     const job = greedyJob({ prompt: { kind: "text", text: "b" }, maxTokens: 0 });
     const told = await tell(chain, job);
     t.is(told.text, "ye!");
