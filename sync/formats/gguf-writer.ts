@@ -8,6 +8,7 @@ import {
   type GgufScalarType,
   type GgufValue,
   GgufValueType,
+  metadataNumber,
 } from "./gguf-metadata.ts";
 import { GGUF_DEFAULT_ALIGNMENT } from "./gguf-reader.ts";
 import { type TensorType, tensorBytes } from "./tensor-type.ts";
@@ -20,16 +21,18 @@ export interface GgufTensor {
   readonly data: Uint8Array | Float32Array;
 }
 
-/** Writes a GGUF v3 file with the usual alignment of 32 bytes. */
+/** Writes a GGUF v3 file, aligned as its metadata says (32 bytes, if that says nothing). */
 export function writeGguf(
   path: string,
   metadata: GgufMetadata,
   tensors: readonly GgufTensor[],
 ): void {
+  const alignment = metadataNumber(metadata, "general.alignment") ?? GGUF_DEFAULT_ALIGNMENT;
+  const padding = (length: number) => (alignment - (length % alignment)) % alignment;
+  const header = encodeHeader(metadata, tensors, padding);
   const temporary = `${path}.part`;
   const fd = fs.openSync(temporary, "w");
   try {
-    const header = encodeHeader(metadata, tensors);
     writeFully(fd, header);
     writeFully(fd, Buffer.alloc(padding(header.length)));
     for (const tensor of tensors) {
@@ -48,7 +51,11 @@ export function bytesOf(data: ArrayBufferView): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-function encodeHeader(metadata: GgufMetadata, tensors: readonly GgufTensor[]): Buffer {
+function encodeHeader(
+  metadata: GgufMetadata,
+  tensors: readonly GgufTensor[],
+  padding: (length: number) => number,
+): Buffer {
   const parts = [
     Buffer.from("GGUF", "latin1"),
     uint32(3),
@@ -137,10 +144,6 @@ function uint64(value: number): Buffer {
 function string(text: string): Buffer {
   const bytes = Buffer.from(text, "utf8");
   return Buffer.concat([uint64(bytes.length), bytes]);
-}
-
-function padding(length: number): number {
-  return (GGUF_DEFAULT_ALIGNMENT - (length % GGUF_DEFAULT_ALIGNMENT)) % GGUF_DEFAULT_ALIGNMENT;
 }
 
 function writeFully(fd: number, data: Uint8Array): void {
