@@ -62,8 +62,13 @@ export function takeBeat(state: Membership, heartbeat: Heartbeat, nowMs: number)
   const known = state.members.get(edge);
   const stale = known === undefined ? "" : staleness(known, heartbeat);
   if (stale !== "") return { kind: "ignored", reason: stale };
-  if (known === undefined && !makeRoom(state)) {
-    return { kind: "ignored", reason: `more than ${state.bounds.edgesMax} edges` };
+  const changes: MembershipChange[] = [];
+  if (known === undefined && state.members.size >= state.bounds.edgesMax) {
+    const evicted = evictDead(state);
+    if (evicted === undefined) {
+      return { kind: "ignored", reason: `more than ${state.bounds.edgesMax} edges` };
+    }
+    changes.push({ kind: "removed", member: evicted });
   }
   state.lastBeatMs = nowMs;
   const isNew =
@@ -80,7 +85,6 @@ export function takeBeat(state: Membership, heartbeat: Heartbeat, nowMs: number)
     sinceMs: known?.sinceMs ?? nowMs,
   };
   state.members.set(edge, member);
-  const changes: MembershipChange[] = [];
   if (isNew) changes.push({ kind: known === undefined ? "joined" : "replaced", member });
   return { kind: "accepted", changes: [...changes, ...judge(state, member, nowMs)] };
 }
@@ -125,15 +129,15 @@ function staleness({ heartbeat: known, status }: Member, heartbeat: Heartbeat): 
   return "";
 }
 
-/** Forgets the edge that has been dead longest when there is no room. */
-function makeRoom({ members, bounds }: Membership): boolean {
-  if (members.size < bounds.edgesMax) return true;
+/** Forgets the edge that has been dead longest, if any is. */
+function evictDead({ members }: Membership): Member | undefined {
   let oldest: Member | undefined;
   for (const member of members.values()) {
     if (member.status !== "dead") continue;
     if (oldest === undefined || member.sinceMs < oldest.sinceMs) oldest = member;
   }
-  return oldest !== undefined && members.delete(oldest.edge);
+  if (oldest !== undefined) members.delete(oldest.edge);
+  return oldest;
 }
 
 function judge(state: Membership, member: Member, nowMs: number): MembershipChange[] {
