@@ -1,4 +1,6 @@
 // The link to NATS against a real topology of three regions and central.
+import { once } from "node:events";
+import { createServer } from "node:net";
 import test from "ava";
 import { Fault } from "../../../proto/fault.ts";
 import {
@@ -148,6 +150,32 @@ test.serial("a frozen server is noticed by its silence and left for the other", 
     topology.signal("eu", "j", "SIGCONT");
   }
 });
+
+test.serial(
+  "an outage of every server is outlasted, however often the link is refused",
+  async (t) => {
+    const refusalsWanted = 12; // more than the client's own patience of ten
+    const eu = await link("eu");
+    echo(eu, "t.eu.patient");
+    await topology.kill("eu", "j");
+    await topology.kill("eu", "g");
+    let refusals = 0;
+    const refuser = createServer((socket) => {
+      refusals++;
+      socket.destroy();
+    });
+    refuser.listen(Number(new URL(topology.urls("eu")[0] ?? "").port), "127.0.0.1");
+    await once(refuser, "listening");
+    await eventually("it goes on trying", () => refusals >= refusalsWanted);
+    t.is(eu.state, "down");
+    refuser.close();
+    await once(refuser, "close");
+    await topology.restart("eu", "g");
+    await topology.restart("eu", "j");
+    t.is(await answered(await link("us"), "t.eu.patient"), "hello");
+    t.is(eu.state, "up");
+  },
+);
 
 test.serial(
   "a link opened before its server runs comes up when it does, subscriptions and all",
