@@ -98,8 +98,11 @@ function listen(server: Server, host: string, port: number): Promise<number> {
 function close(server: Server, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const force = systemClock.after(graceMs, () => server.closeAllConnections());
+    // Connections that finish their answer now would stay open for their keep-alive.
+    const reap = systemClock.every(CHECK_INTERVAL_MS, () => server.closeIdleConnections());
     server.close(() => {
       force.cancel();
+      reap.cancel();
       resolve();
     });
     server.closeIdleConnections();

@@ -8,7 +8,7 @@ runRole({
   name: "fixture-1",
   start: async ({ onStop, clock }) => {
     const alive = clock.every(60_000, () => {});
-    onStop(() => process.stdout.write("stopped first part\n") && undefined);
+    onStop(() => void process.stdout.write("stopped first part\n"));
     onStop(async () => {
       process.stdout.write("stopped second part\n");
       if (behaviour === "hang") await new Promise(() => {});

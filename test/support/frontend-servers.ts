@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { Hono } from "hono";
 import { GetTopologyResponseSchema } from "../../proto/gen/isthmus/v1/discovery_pb.ts";
-import { systemClock } from "../../runtime/clock.ts";
+import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { discoveryService } from "../../runtime/frontend/discovery.ts";
 import { inferenceService } from "../../runtime/frontend/grpc-inference.ts";
 import { openAiRoutes } from "../../runtime/frontend/openai/routes.ts";
@@ -22,10 +22,13 @@ export interface FrontendServers {
   stop(): Promise<void>;
 }
 
-export async function startFrontends(backend: InferenceBackend): Promise<FrontendServers> {
+export async function startFrontends(
+  backend: InferenceBackend,
+  clock: Clock = systemClock,
+): Promise<FrontendServers> {
   const metrics = createMetrics({ role: "test" });
   const log = silentLog();
-  const options = { backend, log, metrics, clock: systemClock };
+  const options = { backend, log, metrics, clock };
   const app = new Hono();
   app.route("/", systemRoutes({ ready: () => null, metrics }));
   app.route("/", openAiRoutes(options));

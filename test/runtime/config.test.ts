@@ -1,0 +1,66 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "ava";
+import { z } from "zod";
+import { ConfigError, parseConfig, parseConfigFile } from "../../runtime/config.ts";
+
+const schema = z.strictObject({
+  name: z.string(),
+  http: z.strictObject({ port: z.int().default(0) }).prefault({}),
+});
+
+test("a configuration gets its defaults and is frozen all the way down", (t) => {
+  const config = parseConfig(schema, '{"name":"us-1"}', "edge.json");
+  t.deepEqual(config, { name: "us-1", http: { port: 0 } });
+  t.true(Object.isFrozen(config) && Object.isFrozen(config.http));
+});
+
+test("wrong, missing and unknown keys are named, with the file", (t) => {
+  const problem = (text: string) =>
+    t.throws(() => parseConfig(schema, text, "edge.json"), { instanceOf: ConfigError })!.message;
+  t.regex(problem('{"name":1}'), /edge\.json.*\n {2}name: /);
+  t.regex(problem('{"http":{"port":"x"}}'), /http\.port: /);
+  t.regex(problem('{"name":"a","nmae":1}'), /"nmae"/);
+  t.regex(problem("{"), /edge\.json isn't valid JSON/);
+});
+
+test("a file that isn't there is an error that names it", (t) => {
+  t.throws(() => parseConfigFile(schema, "/no/such/file.json"), {
+    message: /\/no\/such\/file\.json/,
+  });
+});
+
+test("a process with a wrong configuration says so and exits with 2", (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "isthmus-config-"));
+  try {
+    const file = join(dir, "wrong.json");
+    writeFileSync(file, '{"nmae":"us-1"}');
+    const script = `
+      import { z } from "zod";
+      import { readConfig } from "./runtime/config.ts";
+      readConfig(z.strictObject({ name: z.string() }));`;
+    const run = (args: string[]) =>
+      execFileSync(
+        process.execPath,
+        ["--input-type=module", "-e", script, "--", "script", ...args],
+        {
+          stdio: "pipe",
+        },
+      );
+    const wrong = t.throws(() => run(["--config", file])) as unknown as Failure;
+    t.is(wrong.status, 2);
+    t.regex(String(wrong.stderr), /nmae/);
+    const none = t.throws(() => run([])) as unknown as Failure;
+    t.is(none.status, 2);
+    t.regex(String(none.stderr), /--config FILE/);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+interface Failure {
+  readonly status: number;
+  readonly stderr: Buffer;
+}
