@@ -150,7 +150,7 @@ class GivenUp extends Fault {
   readonly original: Fault;
 
   constructor(original: Fault) {
-    super("failed-precondition", original.message, { cause: original });
+    super("overloaded", original.message, { cause: original });
     this.original = original;
   }
 }

@@ -12,7 +12,7 @@ import { reportModel } from "./model-report.ts";
 
 export interface VitalsSources {
   readonly models: ServedModels;
-  readonly versions: Versions;
+  readonly versions: Pick<Versions, "names" | "progressOf" | "reconciledRevision">;
   readonly admitted: AdmittedBackend;
   readonly engines: EngineBackend;
   readonly isDraining: () => boolean;
