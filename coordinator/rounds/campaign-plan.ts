@@ -9,14 +9,19 @@ import {
   type TrainingState,
 } from "../catalogue/model-record.ts";
 import type { CampaignState } from "./campaign-state.ts";
-import { ROUNDS_MAX, roundRulesSchema, type TrainPlan, trainParamsSchema } from "./params.ts";
-
-const partialParamsSchema = trainParamsSchema.partial();
+import {
+  ROUNDS_MAX,
+  roundRulesSchema,
+  ruleDefaults,
+  type TrainPlan,
+  trainDefaults,
+  trainParamsSchema,
+} from "./params.ts";
 
 export const campaignRequestSchema = z.strictObject({
   model: modelNameSchema,
   rounds: z.int().min(1).max(ROUNDS_MAX).default(1),
-  params: partialParamsSchema.default({}),
+  params: trainParamsSchema.partial().default({}),
   rules: roundRulesSchema.partial().default({}),
   /** Instead of the model's own sets. */
   replay: artifactRefSchema.optional(),
@@ -61,7 +66,7 @@ export function planCampaign(
     endedMs: null,
     rounds: request.rounds,
     params: paramsOf(request, start.training),
-    rules: roundRulesSchema.parse(request.rules),
+    rules: roundRulesSchema.parse({ ...ruleDefaults, ...request.rules }),
     regions: [...context.regions].sort(),
     replay: request.replay ?? model.replay,
     heldout,
@@ -81,12 +86,17 @@ export function planCampaign(
 
 /** An adapter that is there already keeps its shape. */
 function paramsOf({ params }: CampaignRequest, training: TrainingState | null): TrainPlan {
-  if (training === null) return trainParamsSchema.parse(params);
+  if (training === null) return trainParamsSchema.parse({ ...trainDefaults, ...params });
   for (const key of ["rank", "alpha"] as const) {
     const wanted = params[key];
     if (wanted === undefined || wanted === training[key]) continue;
     const message = `the served adapter has ${key} ${training[key]}, not ${wanted}`;
     throw new Fault("invalid-argument", message, { param: `params.${key}` });
   }
-  return trainParamsSchema.parse({ ...params, rank: training.rank, alpha: training.alpha });
+  return trainParamsSchema.parse({
+    ...trainDefaults,
+    ...params,
+    rank: training.rank,
+    alpha: training.alpha,
+  });
 }

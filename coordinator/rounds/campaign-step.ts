@@ -181,8 +181,11 @@ function reported(campaign: CampaignState, report: RegionReport): CampaignState 
   return withRegion(campaign, report.region, (region) => {
     if (region.phase !== "silent" && region.phase !== "open") return region;
     const { reason, edges, partial } = report;
-    if (!report.done) return { ...region, phase: "open", reason, edges };
-    return { ...region, phase: partial === null ? "excluded" : "done", reason, edges, partial };
+    if (report.done) {
+      return { ...region, phase: partial === null ? "excluded" : "done", reason, edges, partial };
+    }
+    const open: RegionRound = { ...region, phase: "open", reason, edges };
+    return JSON.stringify(open) === JSON.stringify(region) ? region : open;
   });
 }
 

@@ -59,7 +59,7 @@ export async function evaluatePublic(
     const reply = await evaluateOn(edge, task, dataset, options);
     if (reply.failed === "" && reply.examples > 0) {
       const { examples, exact } = reply;
-      const name = datasetName(dataset.name);
+      const name = datasetName(task.version.model, dataset.name);
       return { dataset: name, public: true, examples, exact, edges: [nameOf(edge)] };
     }
     reason = `${nameOf(edge)}: ${reply.failed || "it evaluated no example"}`;
@@ -92,10 +92,11 @@ export async function evaluatePrivate(
   return [...sets.values()].sort((a, b) => (a.dataset < b.dataset ? -1 : 1));
 }
 
-/** What people call a public set: its file's name without what every file's name has. */
-export function datasetName(fileName: string): string {
-  const stem = fileName.replace(/\.jsonl?$/i, "").replace(/[-_.](held-?out|test|eval)$/i, "");
-  return stem === "" ? "public" : stem;
+/** What people call a public set: its file's name without what all of the model's sets share. */
+export function datasetName(model: string, fileName: string): string {
+  const stem = fileName.replace(/\.jsonl?$/i, "").replace(/(^|[-_.])(held-?out|test|eval)$/i, "");
+  const own = stem.startsWith(`${model}-`) ? stem.slice(model.length + 1) : stem;
+  return own === "" || own === model ? "public" : own;
 }
 
 async function evaluateOn(

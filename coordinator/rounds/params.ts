@@ -3,35 +3,56 @@ import { z } from "zod";
 
 export const ROUNDS_MAX = 200;
 
-/** How each edge trains. Source of the defaults: runs on the demo model, q8_0 base. */
+/** How each edge trains. */
 export const trainParamsSchema = z.strictObject({
-  rank: z.int().min(1).max(256).default(16),
-  alpha: z.number().positive().max(4096).default(32),
-  learningRate: z.number().positive().max(1).default(4e-3),
+  rank: z.int().min(1).max(256),
+  alpha: z.number().positive().max(4096),
+  learningRate: z.number().positive().max(1),
   /** Optimizer steps of one edge in one round. */
-  steps: z.int().min(1).max(10_000).default(45),
-  batch: z.int().min(1).max(1024).default(16),
+  steps: z.int().min(1).max(10_000),
+  batch: z.int().min(1).max(1024),
   /** Tokens of one training sequence. */
-  sequenceLength: z.int().min(8).max(8192).default(52),
+  sequenceLength: z.int().min(8).max(8192),
   /** Share of each batch drawn from the public replay set. */
-  replayShare: z.number().min(0).max(1).default(0.33),
+  replayShare: z.number().min(0).max(1),
   /** L2 norm beyond which a delta is quarantined; 0 means no bound. */
-  normMax: z.number().min(0).default(0),
+  normMax: z.number().min(0),
   /** Trainable modules, e.g. attn_q; empty means all linear ones. */
-  targets: z.array(z.string().min(1).max(64)).max(32).default([]),
-  seed: z.int().min(0).default(1),
+  targets: z.array(z.string().min(1).max(64)).max(32),
+  seed: z.int().min(0),
 });
 export type TrainPlan = z.infer<typeof trainParamsSchema>;
+
+/** Source: runs on the demo model, q8_0 base. */
+export const trainDefaults: TrainPlan = {
+  rank: 16,
+  alpha: 32,
+  learningRate: 4e-3,
+  steps: 45,
+  batch: 16,
+  sequenceLength: 52,
+  replayShare: 0.33,
+  normMax: 0,
+  targets: [],
+  seed: 1,
+};
 
 /** How the rounds are run. */
 export const roundRulesSchema = z.strictObject({
   /** Fewest edges whose deltas make a round; below, it is abandoned. */
-  quorum: z.int().min(1).max(100_000).default(1),
+  quorum: z.int().min(1).max(100_000),
   /** Longest from the offer to the last delta. */
-  roundTimeoutMs: z.int().min(1_000).max(86_400_000).default(300_000),
+  roundTimeoutMs: z.int().min(1_000).max(86_400_000),
   /** Points of exact match that a round may cost the public set against the campaign's start. */
-  gateMarginPoints: z.number().min(0).max(100).default(5),
+  gateMarginPoints: z.number().min(0).max(100),
   /** Examples of each set that an evaluation takes. */
-  examplesMax: z.int().min(1).max(10_000).default(100),
+  examplesMax: z.int().min(1).max(10_000),
 });
 export type RoundRules = z.infer<typeof roundRulesSchema>;
+
+export const ruleDefaults: RoundRules = {
+  quorum: 1,
+  roundTimeoutMs: 300_000,
+  gateMarginPoints: 5,
+  examplesMax: 100,
+};

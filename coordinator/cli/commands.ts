@@ -1,0 +1,20 @@
+// All commands of `isthmus`.
+import { chatCommand } from "./chat-command.ts";
+import type { Command } from "./command.ts";
+import { edgesCommand } from "./edges-command.ts";
+import { modelsCommand } from "./models-command.ts";
+import { roundsCommand } from "./rounds-command.ts";
+import { statusCommand } from "./status-command.ts";
+
+export const commands: Command = {
+  name: "isthmus",
+  summary: "Operates an inference mesh: models, edges, federated rounds.",
+  usage: "COMMAND [ARGUMENTS]",
+  subcommands: [statusCommand, modelsCommand, edgesCommand, roundsCommand, chatCommand],
+  examples: [
+    "isthmus status",
+    "isthmus models publish llama --file ./llama-q4.gguf",
+    "isthmus rounds start commands --rounds 10 --wait",
+    'isthmus chat "play the next song"',
+  ],
+};

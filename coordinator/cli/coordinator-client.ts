@@ -1,0 +1,68 @@
+// The coordinator's operator API, as the command calls it.
+import { Fault, isFaultCode } from "../../proto/fault.ts";
+import { EventReader } from "./event-reader.ts";
+
+const REQUEST_TIMEOUT_MS = 30_000;
+
+export class CoordinatorClient {
+  readonly address: string;
+  readonly #signal: AbortSignal;
+
+  constructor(address: string, signal: AbortSignal) {
+    this.address = address;
+    this.#signal = signal;
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.#request("GET", path);
+  }
+
+  post<T>(path: string, body: object): Promise<T> {
+    return this.#request("POST", path, JSON.stringify(body));
+  }
+
+  /** Every state that the stream tells, until the server ends it. Faults: `link-lost`. */
+  async *follow<T>(path: string): AsyncGenerator<T, void, undefined> {
+    const response = await this.#send("GET", path, undefined, this.#signal);
+    const reader = new EventReader();
+    try {
+      for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+        for (const data of reader.read(chunk)) yield JSON.parse(data) as T;
+      }
+    } catch (thrown) {
+      throw new Fault("link-lost", `the coordinator broke off: ${this.address}`, { cause: thrown });
+    }
+  }
+
+  async #request<T>(method: string, path: string, body?: string): Promise<T> {
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+    const response = await this.#send(method, path, body, signal);
+    return (await response.json()) as T;
+  }
+
+  async #send(method: string, path: string, body: string | undefined, signal: AbortSignal) {
+    const init = {
+      method,
+      signal,
+      ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),
+    };
+    const response = await fetch(new URL(path, this.address), init).catch((thrown: unknown) => {
+      const message = `the coordinator at ${this.address} does not answer`;
+      throw new Fault("unavailable", message, { cause: thrown });
+    });
+    if (!response.ok) throw await refusalOf(response);
+    return response;
+  }
+}
+
+/** What a role refused a request with. */
+export async function refusalOf(response: Response): Promise<Fault> {
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text) as { error: { code?: string; message?: string } };
+    const code = error.code ?? "internal";
+    return new Fault(isFaultCode(code) ? code : "internal", error.message ?? text);
+  } catch {
+    return new Fault("internal", `${response.url} answered ${response.status}`);
+  }
+}

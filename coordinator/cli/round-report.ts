@@ -1,0 +1,85 @@
+// What a campaign looks like in a terminal: one line for each step, and a table at the end. Pure.
+import type { Evaluation } from "../catalogue/model-record.ts";
+import type { CampaignState, RoundState, RoundSummary } from "../rounds/campaign-state.ts";
+import { exactPoints } from "../rounds/gate.ts";
+import { bytesText, table } from "./terminal.ts";
+
+export function evaluationsText(evaluations: readonly Evaluation[]): string {
+  const parts = evaluations.map((set) => `${set.dataset} ${exactPoints(set).toFixed(0)} %`);
+  return parts.join(", ") || "-";
+}
+
+/** What is going on now, and what must change for it to be worth a line of its own. */
+export function progressOf(campaign: CampaignState): { text: string; milestone: string } {
+  const { round } = campaign;
+  if (campaign.phase === "measuring") {
+    const text = `measuring ${campaign.startVersion} before the first round`;
+    return { text, milestone: "measuring" };
+  }
+  if (round === null) return { text: campaign.phase, milestone: campaign.phase };
+  const title = `round ${round.number} of ${campaign.rounds}: ${round.phase}`;
+  const text = `${title}${phaseDetail(round)}`;
+  return { text, milestone: `${round.number} ${round.phase}` };
+}
+
+export function roundLine(round: RoundSummary, rounds: number): string {
+  const parts = [`round ${round.number} of ${rounds}: ${round.phase}`];
+  if (round.version !== null) parts.push(round.version);
+  parts.push(bucketsText(round.buckets));
+  if (round.examples > 0) {
+    parts.push(`loss ${round.lossBefore.toFixed(3)} → ${round.lossAfter.toFixed(3)}`);
+    parts.push(bytesText(round.deltaBytes));
+  }
+  if (round.evaluations.length > 0) parts.push(evaluationsText(round.evaluations));
+  const lines = [parts.filter((part) => part !== "").join("; ")];
+  if (round.reason !== "") lines.push(`  ${round.reason}`);
+  for (const { region, reason } of round.excluded) lines.push(`  ${region} left out: ${reason}`);
+  if (round.stragglers.length > 0) lines.push(`  not yet served by ${round.stragglers.join(", ")}`);
+  return lines.join("\n");
+}
+
+/** Exact match for each set, before the campaign and now. */
+export function beforeAndAfter({ baseline, latest }: CampaignState): string {
+  const rows = (baseline ?? []).map((before) => {
+    const after = latest?.find(({ dataset, public: isPublic }) => {
+      return dataset === before.dataset && isPublic === before.public;
+    });
+    const change = after && exactPoints(after) - exactPoints(before);
+    return [
+      before.dataset,
+      before.public ? "public, must keep" : "private",
+      String(after?.examples ?? before.examples),
+      percent(before),
+      after === undefined ? "-" : percent(after),
+      change === undefined ? "-" : `${change < 0 ? "" : "+"}${change.toFixed(1)}`,
+    ];
+  });
+  return table(["dataset", "data", "examples", "before %", "after %", "change"], rows);
+}
+
+export function campaignRow(campaign: CampaignState): string[] {
+  const { id, model, phase, past, rounds, good, reason } = campaign;
+  const promoted = past.filter((round) => round.phase === "promoted").length;
+  return [id, model, phase, `${past.length}/${rounds}`, String(promoted), good.version, reason];
+}
+
+function phaseDetail(round: RoundState): string {
+  if (round.phase === "training") {
+    const edges = round.regions.flatMap((region) => region.edges);
+    const done = edges.filter(({ bucket }) => bucket !== "training").length;
+    const steps = edges.reduce((sum, { step }) => sum + step, 0);
+    const all = edges.reduce((sum, edge) => sum + edge.steps, 0);
+    const share = all === 0 ? "" : `, ${Math.floor((100 * steps) / all)} % of the steps`;
+    return ` (${done} of ${edges.length} edges done${share})`;
+  }
+  return round.version === null ? "" : ` (${round.version})`;
+}
+
+function bucketsText(counts: Readonly<Record<string, number>>): string {
+  const parts = Object.entries(counts).map(([bucket, count]) => `${count} ${bucket}`);
+  return parts.join(", ") || "no edge took part";
+}
+
+function percent(set: Evaluation): string {
+  return exactPoints(set).toFixed(1);
+}
