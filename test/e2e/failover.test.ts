@@ -1,0 +1,160 @@
+// Streams outlive their node, a region outlives its edges, serving outlives the coordinator and the
+// nats-servers: on a real mesh of three regions, with real signals.
+import anyTest, { type TestFn } from "ava";
+import { connect } from "../../client/index.ts";
+import type { GenerateResponse } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import { eventually } from "../support/eventually.ts";
+import {
+  chatRequest,
+  grpcDoor,
+  type OpenStream,
+  prompts,
+  proveStreams,
+  runStreams,
+  type StreamRecord,
+} from "./stream-set.ts";
+import { startTestMesh, type TestMesh } from "./test-mesh.ts";
+
+const STREAMS = 20;
+/** How many streams must be midway on one edge when the blow falls on it. */
+const MIDWAY = 5;
+
+const test = anyTest as TestFn<{ mesh: TestMesh }>;
+let mesh: TestMesh;
+
+test.before(async (t) => {
+  t.timeout(180_000);
+  mesh = await startTestMesh();
+});
+
+test.after.always(async () => {
+  await mesh?.[Symbol.asyncDispose]();
+});
+
+/** Strikes once: at the first edge that has several streams midway, some tokens out, more to come. */
+function strikeOnce(strike: (edge: string) => void) {
+  const midway = new Map<string, Set<StreamRecord>>();
+  let struck = "";
+  return {
+    get edge() {
+      return struck;
+    },
+    onEvent(record: StreamRecord, { event }: GenerateResponse) {
+      const edge = record.started?.edge ?? "";
+      const streams = midway.get(edge) ?? new Set();
+      midway.set(edge, streams);
+      if (event.case === "finished") streams.delete(record);
+      if (event.case !== "tokens" || record.ids.length < 2) return;
+      streams.add(record);
+      if (struck !== "" || streams.size < MIDWAY) return;
+      struck = edge;
+      strike(edge);
+    },
+  };
+}
+
+async function withGateway<T>(region: string, use: (open: OpenStream) => Promise<T>): Promise<T> {
+  const door = grpcDoor(mesh.grpc(region));
+  try {
+    return await use(door.open);
+  } finally {
+    door.close();
+  }
+}
+
+const movedOf = (records: readonly StreamRecord[]) =>
+  records.filter(({ finished }) => (finished?.moves.length ?? 0) > 0);
+
+test.serial("twenty streams outlive the kill -9 of the edge that serves them", async (t) => {
+  t.timeout(120_000);
+  await withGateway("us", async (open) => {
+    const undisturbed = await runStreams(open, prompts(STREAMS));
+    const strike = strikeOnce((edge) => void mesh.handle.kill(edge, "SIGKILL"));
+    const records = await runStreams(open, prompts(STREAMS), strike.onEvent);
+    t.truthy(strike.edge, "an edge was killed");
+    t.true(movedOf(records).length >= MIDWAY, "some streams were midway on it");
+    await proveStreams(t, records, undisturbed, mesh.grpc("eu-1"));
+    await mesh.revive(strike.edge);
+  });
+  await mesh.sees("us", 2);
+});
+
+test.serial("twenty streams outlive an edge that freezes", async (t) => {
+  t.timeout(120_000);
+  await withGateway("us", async (open) => {
+    const undisturbed = await runStreams(open, prompts(STREAMS));
+    const strike = strikeOnce((edge) => void mesh.handle.kill(edge, "SIGSTOP"));
+    const records = await runStreams(open, prompts(STREAMS), strike.onEvent);
+    t.true(movedOf(records).length >= MIDWAY, "some streams were midway on it");
+    await proveStreams(t, records, undisturbed, mesh.grpc("eu-1"));
+    await mesh.handle.kill(strike.edge, "SIGCONT");
+  });
+  await mesh.sees("us", 2);
+});
+
+test.serial("twenty streams of the SDK outlive the edge that it had chosen", async (t) => {
+  t.timeout(120_000);
+  const client = await connect({ seeds: [mesh.grpc("eu-1"), mesh.grpc("eu-2")] });
+  const open: OpenStream = (prompt) => client.generate(chatRequest(prompt));
+  const undisturbed = await runStreams(open, prompts(STREAMS));
+  const strike = strikeOnce((edge) => void mesh.handle.kill(edge, "SIGKILL"));
+  const records = await runStreams(open, prompts(STREAMS), strike.onEvent);
+  t.true(movedOf(records).length >= MIDWAY, "some streams were midway on it");
+  client.close();
+  await proveStreams(t, records, undisturbed, mesh.grpc("us"));
+  await mesh.revive(strike.edge);
+});
+
+test.serial("a region without edges serves through another region", async (t) => {
+  t.timeout(120_000);
+  await Promise.all(["us-1", "us-2"].map((edge) => mesh.handle.kill(edge, "SIGKILL")));
+  await withGateway("us", async (open) => {
+    const records = await runStreams(open, prompts(8));
+    for (const { started, finished } of records) {
+      t.truthy(finished);
+      t.not(started?.region, "us");
+    }
+  });
+  await Promise.all(["us-1", "us-2"].map((edge) => mesh.revive(edge)));
+  await mesh.sees("us", 2);
+  await withGateway("us", async (open) => {
+    const [record] = await runStreams(open, prompts(1));
+    t.is(record?.started?.region, "us", "and by itself again once an edge is back");
+  });
+});
+
+test.serial("serving goes on without the coordinator, and it comes back knowing all", async (t) => {
+  t.timeout(120_000);
+  const catalogue = async () => {
+    const answer = await fetch(`${mesh.http("coordinator")}/v1/models`);
+    const { models } = (await answer.json()) as { models: Record<string, unknown>[] };
+    // Who serves what at this moment isn't part of what must be remembered.
+    return models.map(({ rollout: _, ...remembered }) => remembered);
+  };
+  const before = await catalogue();
+  t.like(before[0], { model: "commands", served: "commands@1" });
+  await mesh.handle.kill("coordinator", "SIGKILL");
+  await withGateway("eu", async (open) => {
+    for (const { finished } of await runStreams(open, prompts(4))) t.truthy(finished);
+  });
+  await mesh.revive("coordinator");
+  t.deepEqual(await eventually("the catalogue answers", catalogue), before);
+});
+
+test.serial("serving outlives a nats-server, and membership recovers", async (t) => {
+  t.timeout(180_000);
+  const servers = mesh.handle.state.processes.filter(
+    ({ role, region }) => role === "nats" && region === "ap",
+  );
+  t.true(servers.length > 0);
+  for (const { name } of servers) await mesh.handle.kill(name, "SIGKILL");
+  await withGateway("ap", async (open) => {
+    for (const { finished } of await runStreams(open, prompts(4))) t.truthy(finished);
+  });
+  for (const { name } of servers) await mesh.handle.restart(name);
+  await mesh.sees("ap", 2);
+  await mesh.handle.kill("ap-1", "SIGKILL");
+  await mesh.sees("ap", 1);
+  await mesh.revive("ap-1");
+  await mesh.sees("ap", 2);
+});

@@ -1,0 +1,46 @@
+// The same conformance suites that run in-process, against a real gateway and a real edge: stock
+// OpenAI and AI SDK packages, gRPC, reflection from Python, and hostile requests.
+import test, { type ImplementationFn, type TestFn } from "ava";
+import type { ConformanceTarget } from "../conformance/conformance-target.ts";
+import { fuzzConformance } from "../conformance/fuzz.ts";
+import { grpcConformance } from "../conformance/grpc.ts";
+import { openAiConformance } from "../conformance/openai.ts";
+import { prompts } from "./stream-set.ts";
+import { startTestMesh, type TestMesh } from "./test-mesh.ts";
+
+const FUZZ = { runs: 60, seed: 7 };
+
+let mesh: TestMesh;
+
+test.before(async (t) => {
+  t.timeout(180_000);
+  mesh = await startTestMesh({ regions: ["us", "eu"], edges: 1 });
+});
+
+test.after.always(async () => {
+  await mesh?.[Symbol.asyncDispose]();
+});
+
+/** The suites by another name, one test at a time: they share one small edge. */
+function titled(door: string): TestFn {
+  const declare = (title: string, implementation: ImplementationFn<[]>) =>
+    test.serial(`${door}: ${title}`, implementation);
+  return Object.assign(declare, test) as unknown as TestFn;
+}
+
+for (const [door, name] of [
+  ["gateway", "us"],
+  ["edge", "eu-1"],
+] as const) {
+  const target = (): ConformanceTarget => ({
+    http: mesh.http(name),
+    grpc: mesh.grpc(name),
+    model: "commands",
+    prompt: prompts(1)[0]!,
+    embeds: true,
+  });
+  const suite = titled(door);
+  openAiConformance(suite, target);
+  grpcConformance(suite, target);
+  fuzzConformance(suite, target, FUZZ);
+}

@@ -1,0 +1,73 @@
+// A whole mesh for end-to-end tests: real processes on free ports in a folder of their own.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { portSpan } from "../../deploy/local/layout.ts";
+import { type MeshHandle, startMesh } from "../../deploy/local/mesh.ts";
+import { eventually } from "../support/eventually.ts";
+import { reservePorts } from "../support/port-block.ts";
+
+const REGIONS = ["us", "eu", "ap"];
+const READY_MAX_MS = 120_000;
+
+export interface TestMeshOptions {
+  readonly regions?: readonly string[];
+  readonly edges?: number;
+  readonly model?: string;
+}
+
+export interface TestMesh extends AsyncDisposable {
+  readonly handle: MeshHandle;
+  /** host:port of a region's or an edge's gRPC. */
+  grpc(name: string): string;
+  /** http://host:port */
+  http(name: string): string;
+  /** Starts an ended process again and waits until it takes requests. */
+  revive(name: string): Promise<void>;
+  /** Waits until a region's gateway sees this many of its edges as ready. */
+  sees(region: string, readyEdges: number): Promise<void>;
+}
+
+export async function startTestMesh(options: TestMeshOptions = {}): Promise<TestMesh> {
+  const regions = options.regions ?? REGIONS;
+  const ports = await reservePorts(portSpan(regions.length));
+  const dir = await mkdtemp(join(tmpdir(), "isthmus-e2e-"));
+  const handle = await startMesh({
+    dir,
+    regions,
+    edges: options.edges ?? 2,
+    portBase: ports.base,
+    ...(options.model === undefined ? {} : { model: options.model }),
+  });
+  const address = (name: string, kind: "grpc" | "http"): string => {
+    for (const region of handle.layout.regions) {
+      if (region.name === name) return region[kind];
+      for (const edge of region.edges) if (edge.name === name) return edge[kind];
+    }
+    if (name === "coordinator") return handle.layout.coordinator[kind];
+    throw new Error(`the mesh has no ${name}`);
+  };
+  const isReady = async (name: string) => (await fetch(`${address(name, "http")}/readyz`)).ok;
+  return {
+    handle,
+    grpc: (name) => address(name, "grpc"),
+    http: (name) => address(name, "http"),
+    async revive(name) {
+      await handle.restart(name);
+      await eventually(`${name} is ready again`, () => isReady(name), READY_MAX_MS);
+    },
+    async sees(region, readyEdges) {
+      await eventually(`${region} sees ${readyEdges} ready edges`, async () => {
+        const answer = await fetch(`${address(region, "http")}/v1/region`);
+        const summary = (await answer.json()) as { edges?: { status: string }[] };
+        const ready = (summary.edges ?? []).filter(({ status }) => status === "ready");
+        return ready.length === readyEdges;
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      await handle.stop();
+      await ports.release();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
