@@ -53,6 +53,7 @@ export class JobDesk {
 
   run(): Promise<void> {
     this.#report(true);
+    this.#outbox.flush();
     return this.#lockstep.run();
   }
 
@@ -260,19 +261,17 @@ export class JobDesk {
 
   #stepped(streams: number, prefillTokens: number): void {
     this.#meter.stepped(streams, prefillTokens);
-    this.#outbox.flush();
     this.#report(false);
+    this.#outbox.flushSoon();
   }
 
   #left(): void {
-    this.#outbox.flush();
     this.#report(true);
+    this.#outbox.flushSoon();
   }
 
   #report(always: boolean): void {
     const stats = this.#meter.report(this.#lockstep.active, this.#pending.length, always);
-    if (stats === null) return;
-    this.#outbox.after({ kind: "stats", stats });
-    this.#outbox.flush();
+    if (stats !== null) this.#outbox.after({ kind: "stats", stats });
   }
 }

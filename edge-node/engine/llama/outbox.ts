@@ -6,6 +6,7 @@ export class Outbox {
   readonly #send: (message: FromChild) => void;
   #events: [number, GenerateEvent][] = [];
   #replies: FromChild[] = [];
+  #soon = false;
 
   constructor(send: (message: FromChild) => void) {
     this.#send = send;
@@ -18,6 +19,21 @@ export class Outbox {
   /** Goes out after the events gathered so far. */
   after(reply: FromChild): void {
     this.#replies.push(reply);
+  }
+
+  /**
+   * Sends after the next step was handed to llama.cpp's threads, so that writing doesn't hold it
+   * up: the library hands over in the coming turn of the event loop, this sends in the one after.
+   */
+  flushSoon(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    setImmediate(() => {
+      setImmediate(() => {
+        this.#soon = false;
+        this.flush();
+      });
+    });
   }
 
   flush(): void {
