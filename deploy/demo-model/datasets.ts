@@ -17,8 +17,8 @@ const HOME_REPLAY_SEED = 11;
 const HOME_HELD_OUT_SEED = 12;
 const DIALECT_HELD_OUT_SEED = 13;
 const PRIVATE_SEED = 1000;
-/** Draws for every example wanted, before a set is taken for exhausted. */
-const DRAWS_PER_EXAMPLE_MAX = 1000;
+/** Draws in a row without a new example, after which a set is taken for exhausted. */
+const FRUITLESS_DRAWS_MAX = 20_000;
 
 /**
  * What the users of one edge said: no other edge of the region has any of these commands, and no
@@ -74,10 +74,14 @@ function drawDistinct(
 ): CommandExample[] {
   const random = seededRandom(seed);
   const found = new Map<string, CommandExample>();
-  for (let draws = count * DRAWS_PER_EXAMPLE_MAX; found.size < count; draws--) {
-    if (draws === 0) throw new RangeError(`only ${found.size} different examples, not ${count}`);
+  for (let fruitless = 0; found.size < count; fruitless++) {
+    if (fruitless === FRUITLESS_DRAWS_MAX) {
+      throw new RangeError(`only ${found.size} different examples, not ${count}`);
+    }
     const drawn = drawExample(rules, random);
-    if (accepts(drawn.prompt)) found.set(drawn.prompt, drawn);
+    if (!accepts(drawn.prompt) || found.has(drawn.prompt)) continue;
+    found.set(drawn.prompt, drawn);
+    fruitless = 0;
   }
   return [...found.values()];
 }
