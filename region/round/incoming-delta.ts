@@ -15,12 +15,19 @@ export type Reception =
   /** The piece starts elsewhere than at `received`. */
   | { readonly kind: "misplaced"; readonly received: number };
 
+/** A piece on its way in. */
+interface Piece {
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+  writer: ArtifactWriter | null;
+}
+
 export class IncomingDelta {
   readonly manifest: DeltaManifest;
   readonly sha256: Sha256;
   readonly total: number;
   readonly #store: ArtifactStore;
-  #piece: { readonly abort: AbortController; readonly done: Promise<void> } | null = null;
+  #piece: Piece | null = null;
 
   /** Requires a manifest that passed its screening. */
   constructor(manifest: DeltaManifest, store: ArtifactStore) {
@@ -37,7 +44,7 @@ export class IncomingDelta {
   /** Bytes that are here; the next piece starts there. */
   async received(): Promise<number> {
     if (this.isWhole) return this.total;
-    await this.interrupt();
+    if (this.#piece) return this.#piece.writer?.offset ?? 0;
     const writer = await this.#store.write(this.sha256, this.total);
     const { offset } = writer;
     await writer.close();
@@ -64,10 +71,10 @@ export class IncomingDelta {
     await this.interrupt();
     if (this.isWhole) return { kind: "whole" };
     const { promise: done, resolve } = Promise.withResolvers<void>();
-    const abort = new AbortController();
-    this.#piece = { abort, done };
+    const piece: Piece = { abort: new AbortController(), done, writer: null };
+    this.#piece = piece;
     try {
-      return await this.#write(range, body, abort.signal);
+      return await this.#write(range, body, piece);
     } finally {
       this.#piece = null;
       resolve();
@@ -77,15 +84,16 @@ export class IncomingDelta {
   async #write(
     range: ContentRange["range"],
     body: ReadableStream<Uint8Array> | null,
-    signal: AbortSignal,
+    piece: Piece,
   ): Promise<Reception> {
     const writer = await this.#store.write(this.sha256, this.total);
+    piece.writer = writer;
     let isOpen = true;
     try {
       if (range && range.start !== writer.offset) {
         return { kind: "misplaced", received: writer.offset };
       }
-      await pour(body, writer, range ? range.end + 1 : writer.offset, signal);
+      await pour(body, writer, range ? range.end + 1 : writer.offset, piece.abort.signal);
       if (writer.offset < this.total) return { kind: "partial", received: writer.offset };
       isOpen = false;
       if (writer.matches()) {
@@ -111,6 +119,7 @@ async function pour(
   const reader = body.getReader();
   const cancel = () => void reader.cancel().catch(() => {});
   signal.addEventListener("abort", cancel, { once: true });
+  if (signal.aborted) cancel();
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       if (writer.offset + next.value.length > end) {

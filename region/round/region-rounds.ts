@@ -50,7 +50,7 @@ export interface RegionRoundsOptions {
   readonly store: ArtifactStore;
   /** Makes sure that an artifact is in the region's store; resolves with its path. */
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
-  /** The region's own http://host:port. */
+  /** The region's own http://host:port; empty until it listens. */
   readonly http: () => string;
   readonly clock: Clock;
   readonly log: Log;
@@ -227,6 +227,8 @@ class Rounds implements RegionRounds {
   }
 
   #publish(runner: RoundRunner): void {
+    // Before the server listens, nobody could fetch what the status names; told again soon.
+    if (this.#options.http() === "") return;
     const body = toBinary(RegionRoundStatusSchema, this.#statusOf(runner));
     this.#options.nats.publish(subjects.roundStatus(this.#options.region), body);
   }

@@ -22,7 +22,7 @@ export interface DispatchOptions {
   readonly region: RegionId;
   readonly nats: Pick<NatsLink, "request">;
   readonly clock: Clock;
-  /** http://host:port to upload to. */
+  /** http://host:port to upload to; empty until the region listens. */
   readonly http: () => string;
 }
 
@@ -52,7 +52,9 @@ async function askToTrain(
   edge: string,
   { region, nats, http }: DispatchOptions,
 ): Promise<TrainReply | null> {
-  const command = create(TrainCommandSchema, { offer: state.offer, uploadTo: http() });
+  const uploadTo = http();
+  if (uploadTo === "") return null;
+  const command = create(TrainCommandSchema, { offer: state.offer, uploadTo });
   const body = toBinary(TrainCommandSchema, command);
   try {
     const subject = subjects.train(region, edgeId(edge));

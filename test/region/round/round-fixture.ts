@@ -1,0 +1,183 @@
+// What tests of regional rounds share: offers, signed deltas, and a region's rounds behind real
+// NATS and HTTP.
+import { createHash } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { create, type MessageInitShape, toJson } from "@bufbuild/protobuf";
+import type { Artifact } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
+import {
+  type DeltaManifest,
+  DeltaManifestSchema,
+  type RoundOffer,
+  RoundOfferSchema,
+} from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { regionId } from "../../../proto/ids.ts";
+import {
+  createRegionRounds,
+  type RegionRounds,
+  type RoundMember,
+} from "../../../region/round/region-rounds.ts";
+import { roundRoutes } from "../../../region/round/round-routes.ts";
+import { systemClock } from "../../../runtime/clock.ts";
+import { startHttpServer } from "../../../runtime/http/server.ts";
+import { silentLog } from "../../../runtime/log.ts";
+import { createMetrics } from "../../../runtime/metrics.ts";
+import type { NatsLink } from "../../../runtime/nats/connection.ts";
+import { type ArtifactStore, createArtifactStore } from "../../../sync/artifact/artifact-store.ts";
+import { type DeltaStatement, signManifest } from "../../../sync/delta/delta-manifest.ts";
+import type { SigningKey } from "../../../sync/delta/signing-key.ts";
+import { normOf, type TensorMap } from "../../../sync/delta/tensor-map.ts";
+import { encodeSafetensors } from "../../../sync/formats/safetensors.ts";
+import { seededRandom } from "../../../sync/formats/seeded-random.ts";
+
+export const RANK = 2;
+export const ALPHA = 4;
+export const MODEL = "commands";
+
+export const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** A LoRA pair full of numbers that only the seed decides. */
+export function adapterOf(seed: number): TensorMap {
+  const random = seededRandom(seed);
+  const numbers = (count: number) => Float32Array.from({ length: count }, () => random.gauss());
+  return new Map([
+    ["blk.0.attn_q.weight.lora_a", { shape: [RANK, 6], data: numbers(RANK * 6) }],
+    ["blk.0.attn_q.weight.lora_b", { shape: [4, RANK], data: numbers(4 * RANK) }],
+  ]);
+}
+
+export const bytesOf = (tensors: TensorMap) => encodeSafetensors({ metadata: {}, tensors });
+
+export const START = bytesOf(adapterOf(0));
+const BASE_SHA256 = "b".repeat(64);
+
+export function offerOf(
+  change: Omit<MessageInitShape<typeof RoundOfferSchema>, "$typeName"> = {},
+): RoundOffer {
+  return create(RoundOfferSchema, {
+    campaign: "c-1",
+    round: 1,
+    model: MODEL,
+    version: { model: MODEL, version: `${MODEL}@1`, base: { sha256: BASE_SHA256, bytes: 1n } },
+    adapterState: { sha256: hashOf(START), bytes: BigInt(START.length), name: "state" },
+    params: { rank: RANK, alpha: ALPHA, steps: 2, normMax: 100 },
+    deadlineMs: BigInt(systemClock.now() + 60_000),
+    quorum: 1,
+    ...change,
+  });
+}
+
+export interface SignedDelta {
+  readonly manifest: DeltaManifest;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** A delta for an offer, sound unless `change` says otherwise. */
+export function signedDelta(
+  offer: RoundOffer,
+  edge: string,
+  key: SigningKey,
+  tensors: TensorMap,
+  change: Partial<DeltaStatement> = {},
+): SignedDelta {
+  const bytes = Uint8Array.from(bytesOf(tensors));
+  const statement: DeltaStatement = {
+    campaign: offer.campaign,
+    round: offer.round,
+    region: "us",
+    edge,
+    model: offer.model,
+    baseSha256: offer.version!.base!.sha256,
+    startSha256: offer.adapterState?.sha256 ?? "",
+    rank: RANK,
+    alpha: ALPHA,
+    examples: 10,
+    norm: normOf(tensors),
+    delta: { sha256: hashOf(bytes), bytes: BigInt(bytes.length), name: "delta" },
+    ...change,
+  };
+  return { manifest: signManifest(statement, key), bytes };
+}
+
+export interface RunningRegion {
+  readonly rounds: RegionRounds;
+  readonly store: ArtifactStore;
+  readonly http: string;
+  stop(): Promise<void>;
+}
+
+/** A region's rounds on real NATS and HTTP; its artifacts are `files`, by hash. */
+export async function startRegion(
+  dir: string,
+  nats: NatsLink,
+  members: () => readonly RoundMember[],
+  files: ReadonlyMap<string, Uint8Array> = new Map([[hashOf(START), START]]),
+): Promise<RunningRegion> {
+  const region = regionId("us");
+  const store = createArtifactStore({ dir: join(dir, "artifacts") });
+  let address = "";
+  const http = () => address;
+  const fetchArtifact = async ({ sha256 }: Artifact) => {
+    const path = join(dir, `artifact-${sha256}`);
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(path, files.get(sha256)!);
+    return path;
+  };
+  const rounds = await createRegionRounds({
+    region,
+    dir: join(dir, "rounds"),
+    nats,
+    members,
+    store,
+    fetchArtifact,
+    http,
+    clock: systemClock,
+    log: silentLog(),
+    metrics: createMetrics({ role: "region" }),
+  });
+  const app = roundRoutes(rounds, { region, http });
+  const server = await startHttpServer({ host: "127.0.0.1", port: 0, app, log: silentLog() });
+  address = `http://127.0.0.1:${server.port}`;
+  const stop = async () => {
+    await server.stop();
+    await rounds.stop();
+  };
+  return { rounds, store, http: address, stop };
+}
+
+export interface HttpAnswer {
+  readonly code: number;
+  readonly status: string;
+  readonly reason: string;
+  readonly received: number;
+}
+
+async function send(url: string, init: RequestInit): Promise<HttpAnswer> {
+  const response = await fetch(url, init);
+  return { code: response.status, ...((await response.json()) as Omit<HttpAnswer, "code">) };
+}
+
+export const deltaUrl = (http: string, { campaign, round, edge }: DeltaManifest) =>
+  `${http}/v1/rounds/${campaign}/${round}/deltas/${edge}`;
+
+export function putManifest(http: string, manifest: DeltaManifest): Promise<HttpAnswer> {
+  const body = JSON.stringify(toJson(DeltaManifestSchema, manifest));
+  return send(`${deltaUrl(http, manifest)}/manifest`, { method: "PUT", body });
+}
+
+export function putPiece(
+  http: string,
+  { manifest, bytes }: SignedDelta,
+  from = 0,
+  to = bytes.length,
+): Promise<HttpAnswer> {
+  const headers = { "content-range": `bytes ${from}-${to - 1}/${bytes.length}` };
+  const body = bytes.slice(from, to);
+  return send(deltaUrl(http, manifest), { method: "PUT", body, headers });
+}
+
+/** Manifest and bytes; the last answer. */
+export async function handIn(http: string, delta: SignedDelta): Promise<HttpAnswer> {
+  const answer = await putManifest(http, delta.manifest);
+  return answer.status === "receiving" ? await putPiece(http, delta, answer.received) : answer;
+}
