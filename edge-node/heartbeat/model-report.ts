@@ -1,8 +1,8 @@
 // What a heartbeat tells of each model: which version is served and how loaded it is, in the
 // engine's own measured rates; and how far the next version is.
 //
-// There is one entry for each model. As long as a version is served the entry is about it, ready,
-// and `reason` tells what keeps a newer one waiting; otherwise it is about the wanted one.
+// The first entry of a model is about what is served, if anything is. While another version is on
+// its way, or can't be brought here, a second one tells of that, without any load.
 import { create } from "@bufbuild/protobuf";
 import {
   type ModelState,
@@ -29,16 +29,33 @@ const engineStatus: Record<EngineState, ModelStatus> = {
   closed: ModelStatus.FAILED,
 };
 
-export function reportModel(view: ModelView): ModelState {
-  const { model, served, progress, load } = view;
-  if (served === undefined) return create(ModelStateSchema, { model, ...waiting(progress) });
-  const { engine, version } = served;
+const progressStatus = {
+  fetching: ModelStatus.FETCHING,
+  loading: ModelStatus.LOADING,
+  failed: ModelStatus.FAILED,
+} as const;
+
+/** One entry, or two; the served version first. */
+export function reportModel(view: ModelView): ModelState[] {
+  const { model, served, progress } = view;
+  const entries: ModelState[] = [];
+  if (served !== undefined) entries.push(reportServed(view, served));
+  if (progress.kind !== "settled") {
+    entries.push(create(ModelStateSchema, { model, ...pending(progress) }));
+  }
+  return entries;
+}
+
+function reportServed(
+  { model, load, remainingTokensMean }: ModelView,
+  { engine, version }: ServedVersion,
+): ModelState {
   const stats = engine.stats();
   return create(ModelStateSchema, {
     model,
     version,
     status: engineStatus[engine.state],
-    reason: engine.state === "ready" ? reasonOf(progress) : `the engine is ${engine.state}`,
+    reason: engine.state === "ready" ? "" : `the engine is ${engine.state}`,
     slots: load.slots,
     active: load.active,
     queued: load.queued,
@@ -48,29 +65,12 @@ export function reportModel(view: ModelView): ModelState {
     loadMs: engine.info.loadMs,
     contextLength: engine.info.contextSize,
     architecture: engine.info.architecture,
-    remainingTokensMean: view.remainingTokensMean,
+    remainingTokensMean,
   });
 }
 
-function waiting(progress: Progress): { version: string; status: ModelStatus; reason: string } {
-  switch (progress.kind) {
-    case "settled":
-      return { version: "", status: ModelStatus.FETCHING, reason: "" };
-    case "fetching":
-      return { version: progress.version, status: ModelStatus.FETCHING, reason: "" };
-    case "loading":
-      return { version: progress.version, status: ModelStatus.LOADING, reason: "" };
-    case "failed":
-      return {
-        version: progress.version,
-        status: ModelStatus.FAILED,
-        reason: progress.reason,
-      };
-  }
-}
-
-function reasonOf(progress: Progress): string {
-  if (progress.kind === "settled") return "";
-  if (progress.kind === "failed") return `${progress.version} failed: ${progress.reason}`;
-  return `${progress.version} ${progress.kind}`;
+function pending(progress: Exclude<Progress, { kind: "settled" }>) {
+  const { kind, version } = progress;
+  const reason = kind === "failed" ? progress.reason : "";
+  return { version, status: progressStatus[kind], reason };
 }

@@ -24,7 +24,7 @@ export function readVitals(sources: VitalsSources): Vitals {
   const names = new Set([...models.models(), ...versions.names()]);
   const served = [...names].flatMap((model) => models.active(model)?.engine ?? []);
   return {
-    models: [...names].map((model) =>
+    models: [...names].flatMap((model) =>
       reportModel({
         model,
         served: models.active(model),
