@@ -1,4 +1,5 @@
 // What `npm start` prints once the mesh is up: where everything is, and what to try next.
+import { basename } from "node:path";
 import type { MeshLayout } from "./layout.ts";
 
 export interface GuideFacts {
@@ -45,16 +46,19 @@ function nextSteps(layout: MeshLayout, model: string, isDemo: boolean): string {
     stream: true,
     messages: [{ role: "user", content: prompt }],
   });
+  // The command looks for .isthmus from where it is run; any other folder must be told.
+  const dir = basename(layout.shape.dir) === ".isthmus" ? "" : ` --dir ${layout.shape.dir}`;
   const steps = [
     "Try:",
     `  curl -N ${gateway}/v1/chat/completions -H 'content-type: application/json' \\`,
     `    -d '${body}'`,
     `  OPENAI_BASE_URL=${gateway}/v1 OPENAI_API_KEY=none   # for any OpenAI client, as it is`,
-    `  npx isthmus chat "${prompt}"`,
-    "  npx isthmus status",
+    `  npx isthmus chat "${prompt}"${dir}`,
+    `  npx isthmus status${dir}`,
   ];
   if (isDemo) {
-    steps.push(`  npx isthmus rounds start ${model} --rounds 10 --wait   # learns the dialects`);
+    const rounds = `npx isthmus rounds start ${model} --rounds 10 --wait${dir}`;
+    steps.push(`  ${rounds}   # learns the dialects`);
   }
   steps.push(
     "",
