@@ -62,7 +62,11 @@ function encodeHeader(
     uint64(tensors.length),
     uint64(metadata.size),
   ];
-  for (const [key, value] of metadata) parts.push(string(key), ...encodeValue(value));
+  for (const [key, value] of metadata) {
+    parts.push(string(key));
+    // A vocabulary has more entries than a call may have arguments.
+    for (const part of encodeValue(value)) parts.push(part);
+  }
   let offset = 0;
   for (const tensor of tensors) {
     if (tensorBytes(tensor.type, tensor.dimensions) !== tensor.data.byteLength) {

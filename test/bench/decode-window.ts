@@ -1,0 +1,30 @@
+// What a decode rate is: tokens per second of all streams together, counted while every stream
+// decodes, from the first token of the last to start until the first one has its last.
+
+export interface StreamTimes {
+  /** Milliseconds at which each token arrived, in order. */
+  readonly arrivalsMs: readonly number[];
+}
+
+export interface DecodeWindow {
+  readonly tokens: number;
+  readonly ms: number;
+}
+
+export function decodeWindow(streams: readonly StreamTimes[]): DecodeWindow {
+  const fromMs = Math.max(...streams.map(({ arrivalsMs }) => arrivalsMs[0] ?? Infinity));
+  const toMs = Math.min(...streams.map(({ arrivalsMs }) => arrivalsMs.at(-1) ?? -Infinity));
+  if (!(toMs > fromMs)) return { tokens: 0, ms: 0 };
+  let tokens = 0;
+  for (const { arrivalsMs } of streams) {
+    tokens += arrivalsMs.filter((atMs) => atMs > fromMs && atMs <= toMs).length;
+  }
+  return { tokens, ms: toMs - fromMs };
+}
+
+/** Tokens per second over several windows. */
+export function rate(windows: readonly DecodeWindow[]): number {
+  const tokens = windows.reduce((sum, window) => sum + window.tokens, 0);
+  const ms = windows.reduce((sum, window) => sum + window.ms, 0);
+  return (1000 * tokens) / ms;
+}
