@@ -112,6 +112,8 @@ export async function startRegion(
   nats: NatsLink,
   members: () => readonly RoundMember[],
   files: ReadonlyMap<string, Uint8Array> = new Map([[hashOf(START), START]]),
+  /** What stands between edges and this region: gets its address, gives the one to announce. */
+  via: (http: string) => Promise<string> = async (http) => http,
 ): Promise<RunningRegion> {
   const region = regionId("us");
   const store = createArtifactStore({ dir: join(dir, "artifacts") });
@@ -137,7 +139,7 @@ export async function startRegion(
   });
   const app = roundRoutes(rounds, { region, http });
   const server = await startHttpServer({ host: "127.0.0.1", port: 0, app, log: silentLog() });
-  address = `http://127.0.0.1:${server.port}`;
+  address = await via(`http://127.0.0.1:${server.port}`);
   const stop = async () => {
     await server.stop();
     await rounds.stop();
