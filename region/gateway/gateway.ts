@@ -17,6 +17,8 @@ import type { Random } from "../../runtime/random.ts";
 import type { Trunk } from "../../runtime/trunk/trunk.ts";
 import type { EdgeRegistry } from "../membership/edge-registry.ts";
 import { defaultMembershipBounds } from "../membership/membership.ts";
+import { PrefixIndex } from "../route/prefix-index.ts";
+import { promptBlocks } from "../route/prompt-blocks.ts";
 import type { RouteRequest } from "../route/route-target.ts";
 import { passedRegions } from "../spill/peer-choice.ts";
 import type { PeerRegistry } from "../spill/peer-registry.ts";
@@ -57,9 +59,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     help: "Requests sent on to another region.",
     labels: ["peer"],
   });
+  const prefixes = new PrefixIndex();
   const continuation = createContinuation({
     clock,
-    pick: (excluded, stream) => candidateAt(options, pickFor(options, excluded, stream), spills),
+    pick: (excluded, stream) =>
+      candidateAt(options, pickFor(options, prefixes, excluded, stream), spills),
     onMove: (key, fault) => {
       moves.inc({ cause: fault.code });
       log.info({ from: key, cause: fault.code, why: fault.message }, "a stream moves");
@@ -92,11 +96,16 @@ export function createGateway(options: GatewayOptions): Gateway {
 
 function pickFor(
   options: GatewayOptions,
+  prefixes: PrefixIndex,
   excluded: ReadonlySet<string>,
   { request, context }: StreamView,
 ): Placement {
   const passed = passedRegions(context.visitedRegions, options.region);
-  return place(options, generateRoute(request), passed, excluded);
+  const blocks = promptBlocks(request);
+  const route = { ...generateRoute(request), cached: prefixes.cachedTokens(blocks) };
+  const placement = place(options, route, passed, excluded);
+  if (placement.kind === "edge") prefixes.sent(blocks, placement.edge);
+  return placement;
 }
 
 function candidateAt(
@@ -157,7 +166,7 @@ async function unary<T>(
   const excluded = new Set<string>();
   let last: Fault | null = null;
   for (let tries = 0; tries < UNARY_ATTEMPTS_MAX; tries += 1) {
-    const placement = place(options, route, passed, excluded);
+    const placement = place(options, { ...route, cached: new Map() }, passed, excluded);
     if (placement.kind === "nowhere") throw last ?? placement.fault;
     try {
       return await attempt(options, placement, route.model, context, send);

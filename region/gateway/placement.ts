@@ -13,6 +13,11 @@ export type Placement =
   | { readonly kind: "peer"; readonly peer: PeerView }
   | { readonly kind: "nowhere"; readonly fault: Fault };
 
+export interface PlacedRequest extends RouteRequest {
+  /** Tokens of the prompt that each edge is thought to hold already. */
+  readonly cached: ReadonlyMap<string, number>;
+}
+
 export interface PlacementInputs {
   readonly edges: EdgeRegistry;
   readonly peers: PeerRegistry;
@@ -25,11 +30,12 @@ const RETRY_AFTER_MAX_MS = 30_000;
 
 export function place(
   { edges, peers, random }: PlacementInputs,
-  request: RouteRequest,
+  request: PlacedRequest,
   passed: readonly string[],
   excluded: ReadonlySet<string>,
 ): Placement {
-  const { chosen, assessments } = decide(edges.targets(request.model), request, excluded, random);
+  const targets = edges.targets(request.model, request.cached);
+  const { chosen, assessments } = decide(targets, request, excluded, random);
   if (chosen !== null) {
     const { edge, key } = chosen.target;
     return { kind: "edge", edge, key };

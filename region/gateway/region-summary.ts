@@ -23,6 +23,8 @@ export interface RegionIdentity {
 
 /** The prompt for which a region predicts its time to first token. */
 const SHORT_PROMPT_TOKENS = 64;
+/** Edges listed one by one; more would not fit in a NATS message. The models count all of them. */
+const EDGES_TOLD_MAX = 3000;
 const noneExcluded: ReadonlySet<string> = new Set();
 
 export function summarize(
@@ -40,7 +42,7 @@ export function summarize(
     sequence,
     desiredRevision,
     models: [...names].sort().map((model) => summarizeModel(model, edges)),
-    edges: [...edges.members()].map(summarizeEdge),
+    edges: [...edges.members()].slice(0, EDGES_TOLD_MAX).map(summarizeEdge),
   });
 }
 

@@ -13,6 +13,7 @@ import { Membership, type MembershipChange, passTime, takeBeat, takeTrunk } from
 
 /** How often trunks are looked at and time is let pass. */
 const TICK_MS = 250;
+const nothingCached: ReadonlyMap<string, number> = new Map();
 
 export interface EdgeRegistryOptions {
   readonly region: RegionId;
@@ -58,8 +59,11 @@ export class EdgeRegistry {
     return `${this.#options.region}/${edge}`;
   }
 
-  /** Every edge as routing sees it for one model. */
-  *targets(model: string): Generator<RouteTarget, void, undefined> {
+  /** Every edge as routing sees it for one model; `cached` says how much of the prompt it holds. */
+  *targets(
+    model: string,
+    cached: ReadonlyMap<string, number> = nothingCached,
+  ): Generator<RouteTarget, void, undefined> {
     const nowMs = this.#options.clock.monotonicMs();
     for (const { edge, heartbeat, status, reason, trunk } of this.members()) {
       yield {
@@ -72,7 +76,7 @@ export class EdgeRegistry {
         rttMs: trunk.rttMs,
         unreported: this.ledger.unreported(edge, model),
         penaltyMs: this.penalty.of(edge, nowMs),
-        cachedTokens: 0,
+        cachedTokens: cached.get(edge) ?? 0,
       };
     }
   }

@@ -57,7 +57,10 @@ export class PeerRegistry {
     if (summary.region === this.#options.region) return null;
     const known = this.#peers.get(summary.region);
     if (known === undefined && this.#peers.size >= PEERS_MAX) return `more than ${PEERS_MAX} peers`;
-    if (known?.summary && isOlder(summary, known.summary)) return "an older summary";
+    // A region whose clock was set back is believed again once its earlier words are stale.
+    if (known?.summary && this.#isFresh(known) && isOlder(summary, known.summary)) {
+      return "an older summary";
+    }
     this.#adopt(summary, summary);
     return null;
   }

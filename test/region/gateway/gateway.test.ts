@@ -165,6 +165,15 @@ test("an edge that fails fast loses its share of the work", async (t) => {
   t.true(bad.backend.taken.length <= 3, `it got ${bad.backend.taken.length}`);
 });
 
+test("a conversation stays with the edge that holds its state", async (t) => {
+  const region = await startInProcessRegion(t, "us");
+  const edges = [await region.addEdge("us-1"), await region.addEdge("us-2")];
+  const request = requestFor(2);
+  request.prompt = { case: "text", value: "once upon a time ".repeat(200) };
+  for (let k = 0; k < 6; k += 1) await region.gateway.generate(request, contextOf(), () => {});
+  t.deepEqual(edges.map(({ backend }) => backend.taken.length).sort(), [0, 6]);
+});
+
 test("more streams than the gateway's bound are refused with a hint", async (t) => {
   const region = await startInProcessRegion(t, "us", { inFlightMax: 2 });
   await region.addEdge("us-1");
