@@ -12,8 +12,8 @@ const EXIT_USAGE = 2;
 
 /**
  * Reads the file given by `--config FILE` through the schema. Objects in the schema should be
- * `z.strictObject`, so that a misspelt key is an error. On anything wrong it prints one message that
- * names the key and exits with 2: there is nobody yet to catch it.
+ * `z.strictObject`, so that a misspelt key is an error. On anything wrong it prints one message
+ * that names the key and exits with 2: there is nobody yet to catch it.
  */
 export function readConfig<T>(
   schema: z.ZodType<T>,

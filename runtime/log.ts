@@ -7,17 +7,17 @@ export type Log = Logger;
 export interface LogOptions {
   readonly role: string;
   readonly name: string;
+  /** One of pino's levels; default info. */
+  readonly level?: string;
 }
 
-const LEVEL_VARIABLE = "ISTHMUS_LOG";
 const STDERR = 2;
 
-/** Makes the log of one process. The environment's ISTHMUS_LOG sets the level (default info). */
-export function createLog({ role, name }: LogOptions): Log {
-  const level = process.env[LEVEL_VARIABLE] ?? "info";
+/** Makes the log of one process. Faults: throws on a level that pino doesn't know. */
+export function createLog({ role, name, level = "info" }: LogOptions): Log {
   return pino(
     {
-      level: level in pino.levels.values || level === "silent" ? level : "info",
+      level,
       base: { role, name, pid: process.pid },
       timestamp: stdTimeFunctions.isoTime,
     },

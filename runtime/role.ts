@@ -1,5 +1,6 @@
 // How a process of the mesh lives: it starts, prints one ready line on stdout, and on SIGTERM,
 // SIGINT or (with --watch-parent) the end of stdin it stops in order within a bounded time.
+// --log-level LEVEL makes it say more or less.
 import { type Clock, systemClock } from "./clock.ts";
 import { createLog, type Log } from "./log.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
@@ -33,10 +34,13 @@ export interface RoleOptions {
 /** Longest that all onStop callbacks together may take. */
 const STOP_TIMEOUT_MS = 5000;
 const WATCH_PARENT_FLAG = "--watch-parent";
+const LOG_LEVEL_FLAG = "--log-level";
 
 /** Runs the role until it is told to stop; the process exits with 0 then, and with 1 on a bug. */
 export function runRole({ role, name, labels, start }: RoleOptions): void {
-  const log = createLog({ role, name });
+  const level = process.argv[process.argv.indexOf(LOG_LEVEL_FLAG) + 1];
+  const levelGiven = process.argv.includes(LOG_LEVEL_FLAG) && level !== undefined;
+  const log = createLog({ role, name, ...(levelGiven && { level }) });
   const stopping = new AbortController();
   const stops: (() => void | Promise<void>)[] = [];
   const end = (reason: string, exitCode: number): void => {

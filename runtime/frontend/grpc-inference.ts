@@ -30,8 +30,10 @@ export function inferenceService(options: FrontendOptions): BoundService {
       return await work;
     } catch (thrown) {
       const fault = asFault(thrown);
-      if (fault.code === "internal") log.error({ requestId, err: thrown }, "a request failed");
-      throw fault;
+      if (fault.code !== "internal") throw fault;
+      log.error({ requestId, err: thrown }, "a request failed");
+      // What it says may be about our insides, which are not the caller's business.
+      throw new Fault("internal", "The server had an error", { stage: fault.stage, cause: thrown });
     }
   };
   return bindService(Inference, {

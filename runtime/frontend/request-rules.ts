@@ -59,7 +59,7 @@ export function checkScore(request: ScoreRequest): void {
   atMost("version", request.version.length, limits.versionCharsMax);
 }
 
-/** Whether a JSON value nests deeper than `depthMax`. Doesn't recurse: it must survive the answer. */
+/** Whether a JSON value nests deeper than `depthMax`. Doesn't recurse: it must survive a yes. */
 export function nestsDeeper(value: unknown, depthMax: number): boolean {
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {

@@ -1,5 +1,5 @@
-// The server process of the frontend bench: all its streams get one token a step, through one of our
-// frontends or through nothing but the library under it. Run by frontend.ts.
+// The server process of the frontend bench: all its streams get one token a step, through one of
+// our frontends or through nothing but the library under it. Run by frontend.ts.
 import { createServer, type ServerResponse } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import type { ServerWritableStream } from "@grpc/grpc-js";

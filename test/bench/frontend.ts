@@ -69,14 +69,28 @@ const pairs = [
   ["grpc-bare", "grpc-inference"],
 ] as const;
 
-for (const [bare, ours] of pairs) {
-  const [bareMicros, oursMicros] = [await measure(bare), await measure(ours)];
-  const row = {
-    bench: ours,
-    streams: STREAMS,
-    cpuMicrosPerToken: Number(oursMicros.toFixed(1)),
-    bareCpuMicrosPerToken: Number(bareMicros.toFixed(1)),
-    ratio: Number((oursMicros / bareMicros).toFixed(2)),
-  };
-  process.stdout.write(`${JSON.stringify(row)}\n`);
+export interface FrontendCost {
+  readonly bench: string;
+  readonly streams: number;
+  readonly cpuMicrosPerToken: number;
+  readonly bareCpuMicrosPerToken: number;
+  readonly ratio: number;
+}
+
+/** Measures each frontend beside its bare library. */
+export async function* measureFrontends(): AsyncGenerator<FrontendCost> {
+  for (const [bare, ours] of pairs) {
+    const [bareMicros, oursMicros] = [await measure(bare), await measure(ours)];
+    yield {
+      bench: ours,
+      streams: STREAMS,
+      cpuMicrosPerToken: Number(oursMicros.toFixed(1)),
+      bareCpuMicrosPerToken: Number(bareMicros.toFixed(1)),
+      ratio: Number((oursMicros / bareMicros).toFixed(2)),
+    };
+  }
+}
+
+if (import.meta.main) {
+  for await (const cost of measureFrontends()) process.stdout.write(`${JSON.stringify(cost)}\n`);
 }

@@ -1,8 +1,9 @@
+// The system's clock, and the manual one that tests use in its place.
 import test from "ava";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
-test("manual time fires timers in the order of their due times, ties in the order they were set", (t) => {
+test("manual time fires timers by due time, ties in the order they were set", (t) => {
   const clock = new ManualClock(1000);
   const fired: string[] = [];
   clock.after(20, () => fired.push(`b@${clock.now()}`));
@@ -34,7 +35,7 @@ test("manual time repeats, and a timer may set and cancel others while it fires"
   t.is(clock.timers, 0);
 });
 
-test("the system's clock fires once, repeats until it is cancelled, and takes delays of any length", async (t) => {
+test("the system's clock fires, repeats until cancelled, and takes any delay", async (t) => {
   const clock: Clock = systemClock;
   await new Promise<void>((resolve) => void clock.after(0, resolve));
   let ticks = 0;

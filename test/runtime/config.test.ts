@@ -1,3 +1,4 @@
+// Configuration files: defaults, freezing, and messages that name what is wrong.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

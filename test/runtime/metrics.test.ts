@@ -1,3 +1,4 @@
+// Metrics of one process.
 import test from "ava";
 import { createMetrics } from "../../runtime/metrics.ts";
 

@@ -1,3 +1,4 @@
+// How a process starts, says that it is ready, and stops; each as a real child process.
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import test from "ava";
@@ -11,9 +12,13 @@ interface Ended {
 }
 
 /** Runs the fixture; `onReady` is called with its ready line. */
-function runFixture(behaviour: string, onReady: (child: ChildProcess, line: string) => void) {
+function runFixture(
+  behaviour: string,
+  onReady: (child: ChildProcess, line: string) => void,
+  flags: readonly string[] = [],
+) {
   return new Promise<Ended>((resolve) => {
-    const child = spawn(process.execPath, [fixture, behaviour, "--watch-parent"]);
+    const child = spawn(process.execPath, [fixture, behaviour, "--watch-parent", ...flags]);
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {
@@ -41,6 +46,14 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     t.is(stdout, inOrder);
   });
 }
+
+test("a role says only what its log level lets through", async (t) => {
+  const stop = (child: ChildProcess) => void child.kill("SIGTERM");
+  const told = await runFixture("serve", stop);
+  t.regex(told.stderr, /"msg":"ready"/);
+  const quiet = await runFixture("serve", stop, ["--log-level", "warn"]);
+  t.is(quiet.stderr, "");
+});
 
 test("a role whose parent dies stops in order", async (t) => {
   const { code, stdout } = await runFixture("serve", (child) => child.stdin?.destroy());

@@ -1,5 +1,5 @@
-// The fields that the chat and the legacy completion requests share, as schemas, and how they become
-// sampling, constraint and stop of a GenerateRequest.
+// The fields that the chat and the legacy completion requests share, as schemas, and how they
+// become sampling, constraint and stop of a GenerateRequest.
 import { z } from "zod";
 import { limits, nestsDeeper } from "../request-rules.ts";
 

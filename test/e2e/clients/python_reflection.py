@@ -15,11 +15,12 @@ FIELD = descriptor_pb2.FieldDescriptorProto
 
 
 def small_schema(package, messages):
-    """Message classes of a schema that is small enough to write down: {name: [(field, number, type)]}.
+    """Message classes of a schema small enough to write down: {name: [(field, number, type)]}.
 
     A type is "string", "bytes", "int32" or the name of a message; a leading * means repeated.
     """
-    file = descriptor_pb2.FileDescriptorProto(name=package + ".proto", package=package, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name=package + ".proto", package=package, syntax="proto3")
     for name, fields in messages.items():
         message = file.message_type.add(name=name)
         for field, number, kind in fields:
@@ -44,14 +45,16 @@ def message_class(pool, name):
 
 REFLECTION = small_schema("grpc.reflection.v1", {
     "ServerReflectionRequest": [
-        ("file_by_filename", 3, "string"), ("file_containing_symbol", 4, "string"), ("list_services", 7, "string")],
+        ("file_by_filename", 3, "string"), ("file_containing_symbol", 4, "string"),
+        ("list_services", 7, "string")],
     "FileDescriptorResponse": [("file_descriptor_proto", 1, "*bytes")],
     "ServiceResponse": [("name", 1, "string")],
     "ListServiceResponse": [("service", 1, "*ServiceResponse")],
     "ErrorResponse": [("error_code", 1, "int32"), ("error_message", 2, "string")],
     "ServerReflectionResponse": [
         ("file_descriptor_response", 4, "FileDescriptorResponse"),
-        ("list_services_response", 6, "ListServiceResponse"), ("error_response", 7, "ErrorResponse")],
+        ("list_services_response", 6, "ListServiceResponse"),
+        ("error_response", 7, "ErrorResponse")],
 })
 HEALTH = small_schema("grpc.health.v1", {
     "HealthCheckRequest": [("service", 1, "string")],
@@ -61,7 +64,8 @@ HEALTH = small_schema("grpc.health.v1", {
 
 def reflect(channel, **question):
     """Asks the server's reflection one question."""
-    request, response = REFLECTION("ServerReflectionRequest"), REFLECTION("ServerReflectionResponse")
+    request = REFLECTION("ServerReflectionRequest")
+    response = REFLECTION("ServerReflectionResponse")
     ask = channel.stream_stream(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         request_serializer=request.SerializeToString, response_deserializer=response.FromString)
@@ -72,8 +76,9 @@ def reflect(channel, **question):
 
 
 def list_services(channel):
-    # An empty list_services must still be on the wire, or the server sees no question.
-    return [service.name for service in reflect(channel, list_services="*").list_services_response.service]
+    # The server ignores what it says, but empty it wouldn't be on the wire at all.
+    answer = reflect(channel, list_services="*").list_services_response
+    return [service.name for service in answer.service]
 
 
 def load_schema(channel, symbol):
@@ -119,7 +124,9 @@ class Service:
         found.CopyToProto(proto)
         kind = self.channel.unary_stream if proto.server_streaming else self.channel.unary_unary
         path = f"/{self.descriptor.full_name}/{method}"
-        send = kind(path, request_serializer=request.SerializeToString, response_deserializer=response.FromString)
+        send = kind(
+            path, request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString)
         return send(request(**fields), timeout=timeout)
 
 
@@ -128,7 +135,8 @@ def health(channel, service=""):
     check = channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         request_serializer=request.SerializeToString, response_deserializer=response.FromString)
-    return {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING"}[check(request(service=service), timeout=10).status]
+    names = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING"}
+    return names[check(request(service=service), timeout=10).status]
 
 
 def main():
@@ -166,7 +174,8 @@ def main():
         list(inference.call("Generate", model=options.model or models[0]))
     except grpc.RpcError as error:
         metadata = dict(error.trailing_metadata())
-        print("refused:", error.code().name, metadata.get("isthmus-fault"), metadata.get("isthmus-param"))
+        fault, param = metadata.get("isthmus-fault"), metadata.get("isthmus-param")
+        print("refused:", error.code().name, fault, param)
 
 
 if __name__ == "__main__":

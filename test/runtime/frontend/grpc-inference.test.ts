@@ -89,6 +89,16 @@ test("a fault in the middle keeps what was delivered and tells its code", async 
   await stop();
 });
 
+test("what an internal fault says stays inside", async (t) => {
+  const { script, client, stop } = await scripted();
+  const next = script.nextCall();
+  const messages = messagesOf(client.generate(request));
+  const first = messages.next();
+  (await next).fail(new Fault("internal", "/secret/path"));
+  t.like(await t.throwsAsync(first), { code: "internal", message: "The server had an error" });
+  await stop();
+});
+
 test("a reader that never reads is cut off while its buffer is still small", async (t) => {
   const { script, stop, servers: own } = await scripted();
   const next = script.nextCall();

@@ -1,3 +1,4 @@
+// The gRPC server as its callers see it: stopping, draining, hanging up, ports.
 import { createServer } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import type { ServerWritableStream } from "@grpc/grpc-js";

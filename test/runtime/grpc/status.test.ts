@@ -1,3 +1,4 @@
+// Faults through gRPC statuses and back, every code of them.
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import test from "ava";
 import { Fault, type FaultCode, faultKinds } from "../../../proto/fault.ts";

@@ -1,3 +1,4 @@
+// The HTTP server as its callers see it: system routes, faults, slow peers, stopping.
 import test from "ava";
 import { Hono } from "hono";
 import { Fault } from "../../../proto/fault.ts";
@@ -10,7 +11,7 @@ import { rawAll, rawSocket } from "../../support/raw-http.ts";
 const host = "127.0.0.1";
 const log = silentLog();
 
-test("a role's own routes tell whether it lives, whether it is ready, and its metrics", async (t) => {
+test("a role's own routes tell whether it lives, is ready, and its metrics", async (t) => {
   let reason: string | null = "no model is loaded";
   const metrics = createMetrics({ role: "test" });
   const app = systemRoutes({ ready: () => reason, metrics });
@@ -28,7 +29,7 @@ test("a role's own routes tell whether it lives, whether it is ready, and its me
   await server.stop();
 });
 
-test("what a route throws gets the status of its fault, and a bug is a 500 that tells nothing", async (t) => {
+test("a thrown fault gets its status, and a bug is a 500 that tells nothing", async (t) => {
   const app = new Hono();
   app.get("/full", () => {
     throw new Fault("overloaded", "Full", { retryAfterMs: 1 });

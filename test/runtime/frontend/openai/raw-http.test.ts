@@ -31,7 +31,8 @@ test("a body in pieces of one byte is put together", async (t) => {
   t.regex(await answer, /^HTTP\/1\.1 200 /);
   t.true(
     backend.requests.some(
-      ({ prompt }) => prompt.case === "chat" && prompt.value.messages[0]?.content === "grüße 😀",
+      ({ prompt: { case: kind, value } }) =>
+        kind === "chat" && value.messages[0]?.content === "grüße 😀",
     ),
   );
 });

@@ -51,7 +51,7 @@ for (const stream of [false, true]) {
     await servers.stop();
   });
 
-  test(`an overload before the first token of a ${how} answer is a 429 with Retry-After`, async (t) => {
+  test(`an overload before a ${how} answer begins is a 429 with Retry-After`, async (t) => {
     const { script, servers, post } = await scripted();
     const next = script.nextCall();
     const answer = post({ ...chat, stream });
