@@ -90,7 +90,7 @@ class Mesh implements MeshHandle {
   readonly layout: MeshLayout;
   readonly #options: MeshOptions;
   readonly #lock: MeshLock;
-  readonly #reaper = new ReaperLink();
+  readonly #reaper: ReaperLink;
   readonly #members = new Map<string, MeshMember>();
   #cameUp = false;
   #stopped: Promise<void> | undefined;
@@ -99,6 +99,7 @@ class Mesh implements MeshHandle {
     this.#options = options;
     this.layout = layout;
     this.#lock = lock;
+    this.#reaper = new ReaperLink(layout.shape.dir);
   }
 
   get state(): MeshState {

@@ -12,10 +12,13 @@ export interface ReaperLine {
 
 export class ReaperLink {
   readonly #watched = new Map<number, boolean>();
+  readonly #meshDir: string | undefined;
   #child: ChildProcess;
   #closing = false;
 
-  constructor() {
+  /** With a mesh's folder, its mesh.json is emptied when the launcher dies. */
+  constructor(meshDir?: string) {
+    this.#meshDir = meshDir;
     this.#child = this.#spawn();
   }
 
@@ -45,7 +48,7 @@ export class ReaperLink {
   #spawn(): ChildProcess {
     const program = new URL("./reaper.ts", import.meta.url).pathname;
     // Its own session, so that no signal meant for the launcher's group reaches it.
-    const child = spawn(process.execPath, [program], {
+    const child = spawn(process.execPath, this.#meshDir ? [program, this.#meshDir] : [program], {
       detached: true,
       stdio: ["pipe", "ignore", "inherit"],
     });

@@ -3,6 +3,7 @@
 // launcher died, what still runs is stopped: roles first (they notice by themselves), servers last.
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
+import { writeMeshState } from "./mesh-state.ts";
 import { processStart, sendSignal } from "./process-identity.ts";
 import type { ReaperLine } from "./reaper-link.ts";
 
@@ -29,6 +30,10 @@ for await (const line of createInterface({ input: process.stdin })) {
     watched.set(add, { pid: add, start: processStart(add), server: server ?? false });
   }
 }
+
+// At once, before a next mesh can have written its own: nobody may find the dead one there.
+const meshDir = process.argv[2];
+if (meshDir !== undefined) writeMeshState(meshDir, { processes: [], ready: false });
 
 const roles = [...watched.values()].filter(({ server }) => !server);
 const servers = [...watched.values()].filter(({ server }) => server);

@@ -1,7 +1,7 @@
 // Waits for a condition with a deadline: what tests do in place of sleeping.
 import { setTimeout as delay } from "node:timers/promises";
 
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 40_000;
 const EVERY_MS = 25;
 
 /**

@@ -7,6 +7,8 @@ import { sendSignal } from "../../../deploy/local/process-identity.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type FakePlace, fakePlace } from "./fake-mesh.ts";
 
+/** Generous: other test files share the two cores. */
+const READY_MAX_MS = 90_000;
 const program = join(import.meta.dirname, "fake-launcher.ts");
 
 interface Launched {
@@ -28,7 +30,7 @@ async function launchMesh({ dir, options }: FakePlace): Promise<Launched> {
     ...["--dir", dir, "--regions", options.regions.join(",")],
     ...["--edges", String(options.edges), "--port-base", String(options.portBase)],
   ]);
-  await eventually("the mesh is ready", () => launched.output().includes("Ready in"));
+  await eventually("the mesh is ready", () => launched.output().includes("Ready in"), READY_MAX_MS);
   return launched;
 }
 
@@ -62,6 +64,7 @@ for (const edges of [1, 2]) {
     launched.child.kill("SIGKILL");
     await launched.exited;
     await eventually("all are gone", () => livingGroups(pids).length === 0);
+    t.deepEqual(await place.state(), { processes: [], ready: false });
     const again = await launchMesh(place);
     again.child.kill("SIGTERM");
     t.is(await finished(again), 0, "the folder and ports are free for the next start");
