@@ -32,7 +32,7 @@ export async function expectedLayout(
   return loraLayout(await fetchArtifact(base), rank, targets);
 }
 
-/** The LoRA pairs on a base file. Shapes count the outermost dimension first, GGUF the innermost. */
+/** The LoRA pairs on a base file. Shapes have the outermost dimension first, GGUF the innermost. */
 function loraLayout(basePath: string, rank: number, targets: readonly string[]): TensorLayout {
   const modules: readonly string[] = targets.length > 0 ? targets : LINEAR_MODULES;
   const layout = new Map<string, readonly number[]>();

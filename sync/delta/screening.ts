@@ -103,7 +103,7 @@ export function screenManifest(
   return null;
 }
 
-/** Screens what an edge sent against what it said. Requires a manifest that passed its screening. */
+/** Screens what an edge sent against what it said. Requires a manifest that was screened. */
 export function screenDelta(
   arrived: ArrivedDelta,
   manifest: DeltaManifest,

@@ -34,7 +34,7 @@ export function openSigningKey(path: string): SigningKey {
   return signingKey(created);
 }
 
-/** Whether the message was signed by the holder of a raw public key; false for any malformed one. */
+/** Whether the holder of a raw public key signed the message; false for anything malformed. */
 export function isSignedBy(
   publicKey: Uint8Array,
   message: Uint8Array,

@@ -30,7 +30,7 @@ export function layoutDifference(expected: TensorLayout, found: TensorLayout): s
   return null;
 }
 
-/** L2 norm over all tensors, in f64, summed in sorted order: the same numbers give the same norm. */
+/** L2 norm over all tensors, in f64, summed in sorted order: always the same for the same map. */
 export function normOf(tensors: TensorMap): number {
   let sum = 0;
   for (const name of sortedNames(tensors)) {

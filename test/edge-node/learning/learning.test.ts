@@ -171,7 +171,7 @@ test.serial("an edge killed while it trains takes the job up again and is includ
 });
 
 test.serial(
-  "a delta that was made is handed in after a kill without training again, wherever the region now listens",
+  "a delta that was made is handed in after a kill, untrained again, wherever the region listens",
   async (t) => {
     const at = freshDir();
     const { promise: gate, resolve: open } = Promise.withResolvers<void>();

@@ -68,7 +68,7 @@ async function finish({ rounds, store }: RunningRegion, offer: RoundOffer) {
   return { state, partial: { region: "us", weight, contributors, load: () => sum } };
 }
 
-test("two real rounds: deltas of the base's layout, a merged start, and a falling loss", async (t) => {
+test("two real rounds: deltas of the base's layout, a merged start, a falling loss", async (t) => {
   await using server = await startNatsServer();
   await using nats = await connectNats({ servers: server.urls("central"), name: "test" });
   const base = readFileSync(writeTinyModel(dir, TensorType.q8_0));

@@ -74,7 +74,7 @@ const bucketOf = (state: RoundState, edge: string) => {
   return [BucketSchema.value[seat.bucket]!.localName, seat.reason];
 };
 
-test("ready edges are invited once, told to train, and the round closes when all have concluded", (t) => {
+test("ready edges are invited once, and the round closes when all have concluded", (t) => {
   const { state, effects } = play([
     [0, tick("e-2", "e-1")],
     [10, tick("e-1", "e-2")],
@@ -152,7 +152,7 @@ test("what others may have sent in an edge's name doesn't cost it its place", (t
   t.deepEqual(bucketOf(silent, "e-1"), ["QUARANTINED", "hash"]);
 });
 
-test("the same delta again is a duplicate, another one a conflict, a stranger's not invited", (t) => {
+test("the same delta again is a duplicate, another a conflict, a stranger's not invited", (t) => {
   const { state } = play([
     [0, tick("e-1", "e-2")],
     [1, delta("e-1")],

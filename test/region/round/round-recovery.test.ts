@@ -46,7 +46,7 @@ test.after.always(async () => {
   rmSync(dir, { recursive: true });
 });
 
-test("wherever the log is cut, each acknowledged delta is there, and each counts once", async (t) => {
+test("wherever the log is cut, acknowledged deltas are there and count once", async (t) => {
   const clock = new ManualClock(1_000);
   const options = { clock, perform: () => {} };
   const offer = offerOf({ deadlineMs: 100_000n, quorum: 2 });
@@ -169,7 +169,7 @@ async function roundWithKills(regionDir: string, kills: number, seed: number) {
   return { partial: done.partial!, storedBytes: stored.size };
 }
 
-test("killed again and again during a round, the region ends with the undisturbed one's partial", async (t) => {
+test("killed again and again, a region ends with the partial of an undisturbed one", async (t) => {
   const calm = await roundWithKills(join(dir, "calm"), 0, 1);
   t.like(calm.partial, { weight: 6, count: 3, contributors: edges });
   const stormy = await roundWithKills(join(dir, "stormy"), 4, 2);

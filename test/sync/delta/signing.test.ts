@@ -82,7 +82,7 @@ test("no field of a signed manifest can be changed", (t) => {
   t.is(Object.keys(changes).length, DeltaManifestSchema.fields.length - 2);
 });
 
-test("whatever is not the signature of that key over that message is refused without a throw", (t) => {
+test("whatever isn't that key's signature of that message is refused without a throw", (t) => {
   const message = new TextEncoder().encode("delta");
   const signature = key.sign(message);
   t.true(isSignedBy(key.publicKey, message, signature));
