@@ -21,7 +21,7 @@ async function recordsOf(path: string): Promise<readonly unknown[]> {
   return records;
 }
 
-test("cut at every byte, the log holds just the records that were whole, and goes on", async (t) => {
+test("cut at every byte, the log holds just its whole records, and goes on", async (t) => {
   const path = join(dir, "whole.log");
   const { log } = await EventLog.open(path);
   const ends = [0];
