@@ -173,7 +173,7 @@ async function listen(
   addresses.http = `http://${config.http.host}:${http.port}`;
 }
 
-/** What edges and other regions say. What can't be believed is told once in a while, not each time. */
+/** What edges and other regions say. What can't be believed is counted, and changes nothing. */
 function takeMessages({ config, role, nats, edges, peers }: Region): void {
   const refused = role.metrics.counter({
     name: "isthmus_messages_refused_total",

@@ -1,4 +1,4 @@
-// The models that can be had through this region: on its own edges, and in the regions it spills to.
+// The models that can be had through this region: on its own edges, and in the other regions.
 import { create } from "@bufbuild/protobuf";
 import { type ModelInfo, ModelInfoSchema } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { ModelStatus } from "../../proto/gen/isthmus/v1/mesh_pb.ts";

@@ -5,43 +5,18 @@
 // another after a retriable fault, a gap, or a request from outside. Nothing of it shows before the
 // first event; later the next source resumes from the ids and text delivered.
 import { create } from "@bufbuild/protobuf";
-import { Fault, type FaultCode } from "../../proto/fault.ts";
+import { Fault } from "../../proto/fault.ts";
 import {
   type Finished,
   type GenerateRequest,
   GenerateRequestSchema,
   type GenerateResponse,
   GenerateResponseSchema,
-  type Move,
   MoveSchema,
   ResumeSchema,
-  type Started,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
-import {
-  acceptFinalText,
-  acceptTokens,
-  type Cursor,
-  createDelivery,
-  cursorAtEnd,
-  type Delivery,
-} from "./delivery.ts";
-
-export interface ContinuationBounds {
-  /** Sources tried in a row without one new token between them. */
-  readonly fruitlessMax: number;
-  /** Sources tried in the whole life of a stream. */
-  readonly attemptsMax: number;
-  /** First delay when no other source is there; doubles up to the longest. */
-  readonly delayMs: number;
-  readonly delayMaxMs: number;
-}
-
-export const defaultBounds: ContinuationBounds = {
-  fruitlessMax: 8,
-  attemptsMax: 64,
-  delayMs: 100,
-  delayMaxMs: 1000,
-};
+import { acceptFinalText, acceptTokens, cursorAtEnd } from "./delivery.ts";
+import type { StreamState } from "./stream-state.ts";
 
 export type StreamInput =
   | { readonly kind: "begin" }
@@ -61,57 +36,6 @@ export type StreamEffect =
   | { readonly kind: "abort"; readonly attempt: number }
   | { readonly kind: "wait"; readonly delayMs: number }
   | { readonly kind: "settle"; readonly fault: Fault | null };
-
-/** A move that is under way: it counts once the next source has spoken. */
-interface Departure {
-  readonly atToken: number;
-  readonly fromEdge: string;
-  readonly cause: FaultCode;
-}
-
-/** One stream. Only `advance` changes it. */
-export interface StreamState {
-  readonly request: GenerateRequest;
-  readonly bounds: ContinuationBounds;
-  readonly delivery: Delivery;
-  /** Sources that failed since the last wait. */
-  readonly excluded: Set<string>;
-  readonly moves: Move[];
-  phase: "idle" | "choosing" | "open" | "waiting" | "settled";
-  cursor: Cursor;
-  attempt: number;
-  fruitless: number;
-  waits: number;
-  key: string;
-  edge: string;
-  started: Started | null;
-  departure: Departure | null;
-  lastFault: Fault | null;
-}
-
-export function createStream(
-  request: GenerateRequest,
-  bounds: ContinuationBounds = defaultBounds,
-): StreamState {
-  const delivery = createDelivery(request.resume);
-  return {
-    request,
-    bounds,
-    delivery,
-    excluded: new Set(),
-    moves: [],
-    phase: "idle",
-    cursor: cursorAtEnd(delivery),
-    attempt: 0,
-    fruitless: 0,
-    waits: 0,
-    key: "",
-    edge: "",
-    started: null,
-    departure: null,
-    lastFault: null,
-  };
-}
 
 /** Takes one input and says what to do. Inputs of a source that was left are ignored. */
 export function advance(state: StreamState, input: StreamInput): StreamEffect[] {
@@ -257,7 +181,7 @@ function leave(state: StreamState, fault: Fault): StreamEffect[] {
   return choose(state);
 }
 
-/** No source is there now. A stream that has begun waits for one; a new one only after a failure. */
+/** No source is there now. A begun stream waits for one; a new one only after a failure. */
 function nowhere(state: StreamState, why: Fault | null): StreamEffect[] {
   const begun = state.started !== null;
   // That the others are full is better to know than how the first one failed.

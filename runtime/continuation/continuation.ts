@@ -5,15 +5,13 @@ import type { GenerateRequest, GenerateResponse } from "../../proto/gen/isthmus/
 import type { Clock, Timer } from "../clock.ts";
 import type { CallContext, OnEvent } from "../inference/backend.ts";
 import type { Candidate, PickCandidate, StreamView } from "./candidate.ts";
+import { advance, type StreamEffect, type StreamInput } from "./continuation-core.ts";
 import {
-  advance,
   type ContinuationBounds,
   createStream,
   defaultBounds,
-  type StreamEffect,
-  type StreamInput,
   type StreamState,
-} from "./continuation-core.ts";
+} from "./stream-state.ts";
 
 export interface ContinuationOptions {
   readonly pick: PickCandidate;

@@ -199,7 +199,7 @@ export class TrunkLane {
     this.#retry = this.#options.clock.after(pauseMs, () => this.#connect());
   }
 
-  /** Ends the connection; a frozen peer would keep it half alive, so the next attempt has its own. */
+  /** Ends the connection: a frozen peer would keep it half alive. The next attempt has its own. */
   #disconnect(fault: Fault): void {
     const call = this.#call;
     this.#call = null;

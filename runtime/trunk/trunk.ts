@@ -17,7 +17,7 @@ export interface Trunk {
   readonly state: TrunkState;
   /** Smoothed round trip of in-band pings; 0 before the first. */
   readonly rttMs: number;
-  /** How long the peer has said nothing, in steps of the check; pings make it speak twice a second. */
+  /** How long the peer has said nothing, in steps of the check; pings make it speak often. */
   readonly silentMs: number;
   /** Completions under way. */
   readonly inFlight: number;
@@ -28,7 +28,7 @@ export interface Trunk {
   generate(request: GenerateRequest, context: CallContext, onEvent: OnEvent): Promise<void>;
   embed(request: EmbedRequest, context: CallContext): Promise<EmbedResponse>;
   score(request: ScoreRequest, context: CallContext): Promise<ScoreResponse>;
-  /** Calls at each change of state, after the requests in flight were rejected. Returns the undo. */
+  /** Calls at each change of state, once what was in flight is rejected. Returns the undo. */
   onState(listener: (state: TrunkState) => void): () => void;
   /** Rejects what is in flight with link-lost and stops reconnecting. */
   close(): void;

@@ -51,7 +51,7 @@ test("a trunk that is down or silent makes its edge suspect at once", (t) => {
   t.is(statusOf(state, a), "ready");
 });
 
-test("three missed beats make an edge suspect while others beat; eight without trunk, dead", (t) => {
+test("three missed beats make an edge suspect while others beat; without a trunk, dead", (t) => {
   const state = twoReady();
   const beat = (nowMs: number) => takeBeat(state, heartbeatOf("b", 2 + nowMs), nowMs);
   beat(1500);

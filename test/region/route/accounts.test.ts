@@ -20,7 +20,7 @@ test("only what was sent or ended since the report corrects it", (t) => {
   t.is(ledger.unreported("a", "m"), 0);
 });
 
-test("failures add up to a bound and fade; success halves them; a caller's fault adds none", (t) => {
+test("failures add up to a bound and fade; success halves them; a caller's add none", (t) => {
   const penalty = new FailurePenalty();
   penalty.failed("a", "invalid-argument", 0);
   t.is(penalty.of("a", 0), 0);

@@ -3,18 +3,15 @@
 import test from "ava";
 import fc from "fast-check";
 import { Fault, type FaultCode } from "../../../proto/fault.ts";
-import {
-  advance,
-  createStream,
-  defaultBounds,
-  type StreamInput,
-} from "../../../runtime/continuation/continuation-core.ts";
+import { advance, type StreamInput } from "../../../runtime/continuation/continuation-core.ts";
+import { createStream, defaultBounds } from "../../../runtime/continuation/stream-state.ts";
 import {
   Caller,
   eventsOf,
   promptRequest,
   type Script,
   type Truth,
+  tokens,
   truthOf,
 } from "./scripted-source.ts";
 
@@ -179,6 +176,36 @@ test("the next source is told the ids, the text length and the version delivered
   t.deepEqual(open.request.resume?.ids, [100, 101]);
   t.is(open.request.resume?.textLength, "abc🙂".length - 1);
   t.is(open.request.resume?.version, "m@1");
+});
+
+test("a stream that gets nowhere ends after a bounded number of sources", (t) => {
+  const barren: Script = { start: "resume", batch: 1, batches: 0, end: "engine-crashed" };
+  const scripts = Array.from({ length: 50 }, () => barren);
+  const { fault, attempts } = run(truthOf(["a"], 0), scripts, new Set());
+  t.is(fault?.code, "engine-crashed");
+  t.is(attempts, defaultBounds.fruitlessMax);
+});
+
+test("a source that repeats what was delivered, but not all of it, is left", (t) => {
+  const state = createStream(promptRequest());
+  advance(state, { kind: "begin" });
+  advance(state, { kind: "picked", key: "k", edge: "a" });
+  const say = (attempt: number, index: number, ids: number[], text: string) =>
+    advance(state, { kind: "event", attempt, event: tokens(index, ids, text) });
+  for (let k = 0; k < 4; k += 1) say(1, k, [k], "x");
+  advance(state, { ...eventless("link-lost"), attempt: 1 });
+  advance(state, { kind: "picked", key: "l", edge: "b" });
+  t.deepEqual(say(2, 0, [0], "x"), []);
+  t.deepEqual(
+    say(2, 2, [2], "x").map(({ kind }) => kind),
+    ["abort", "pick"],
+  );
+  advance(state, { kind: "picked", key: "m", edge: "c" });
+  t.deepEqual(
+    say(3, 3, [9], "x").map(({ kind }) => kind),
+    ["abort", "pick"],
+    "other tokens than those delivered",
+  );
 });
 
 test("words of a source that was left are ignored", (t) => {

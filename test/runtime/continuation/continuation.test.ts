@@ -50,10 +50,10 @@ function contextWith(signal: AbortSignal, deadlineMs = Infinity): CallContext {
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("a candidate that membership gives up is cut, and the stream goes on at once", async (t) => {
-  const { opened, moved, continuation } = setUp(["a", "b"]);
+  const { clock, opened, moved, continuation } = setUp(["a", "b"]);
   const caller = new Caller();
-  const never = new AbortController().signal;
-  const done = continuation.generate(promptRequest(), contextWith(never), caller.onEvent);
+  const context = contextWith(new AbortController().signal, clock.now() + 60_000);
+  const done = continuation.generate(promptRequest(), context, caller.onEvent);
   opened[0]!.onEvent(started("a"));
   opened[0]!.onEvent(tokens(0, [1, 2], "hi"));
   continuation.moveAway("b", "not this one");
@@ -72,9 +72,10 @@ test("a candidate that membership gives up is cut, and the stream goes on at onc
   t.deepEqual(caller.trouble, []);
   t.deepEqual(moved, ["a"]);
   t.is(continuation.active, 0);
+  t.is(clock.timers, 0, "the deadline's timer went with the stream");
 });
 
-test("with nobody else there it waits on the clock, longer each time, and tries again", async (t) => {
+test("with nobody else there it waits, longer each time, and tries again", async (t) => {
   const { clock, opened, continuation } = setUp(["a"]);
   const caller = new Caller();
   const never = new AbortController().signal;

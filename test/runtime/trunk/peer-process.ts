@@ -1,4 +1,4 @@
-// A process of its own at the far end of a trunk, for tests that freeze or kill it. Prints its port.
+// A process at the far end of a trunk, for tests that freeze or kill it. Prints its port.
 import { systemClock } from "../../../runtime/clock.ts";
 import { startGrpcServer } from "../../../runtime/grpc/server.ts";
 import { silentLog } from "../../../runtime/log.ts";
