@@ -3,7 +3,7 @@
 import type { KV } from "@nats-io/kv";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
-import { parseRecord, type StoredRecord } from "./record-log.ts";
+import { parseRecord } from "./record-log.ts";
 import type { RecordStore } from "./record-store.ts";
 
 const RETRY_MS = 1_000;
@@ -48,9 +48,9 @@ export class KvReplica {
     this.#wake();
   }
 
-  /** Records that the bucket may not have yet. */
+  /** Records that the bucket may not have yet; all of them, before it has been read. */
   get lag(): number {
-    return this.#dirty.size;
+    return this.#due ? this.#options.store.list().length : this.#dirty.size;
   }
 
   /** Waits for the write under way, if any; what is left is carried over at the next start. */
@@ -76,9 +76,7 @@ export class KvReplica {
       if (this.#due) await this.#reconcile(this.#kv);
       for (const key of [...this.#dirty]) {
         if (this.#stopped) return;
-        const record = this.#options.store.get(key);
-        this.#dirty.delete(key);
-        if (record !== undefined) await this.#carry(this.#kv, record);
+        await this.#carry(this.#kv, key);
       }
     } catch (thrown) {
       this.#kv = undefined;
@@ -109,12 +107,11 @@ export class KvReplica {
     this.#markReconciled();
   }
 
-  async #carry(kv: KV, record: StoredRecord): Promise<void> {
-    try {
-      await kv.put(record.key, JSON.stringify(record));
-    } catch (thrown) {
-      this.#dirty.add(record.key);
-      throw thrown;
-    }
+  async #carry(kv: KV, key: string): Promise<void> {
+    const { store } = this.#options;
+    const record = store.get(key);
+    if (record !== undefined) await kv.put(key, JSON.stringify(record));
+    // What was written meanwhile is still to be carried.
+    if (store.get(key)?.revision === record?.revision) this.#dirty.delete(key);
   }
 }

@@ -36,9 +36,9 @@ export async function pullArtifact(
   store: ArtifactStore,
   options: PullOptions = {},
 ): Promise<string> {
-  if (store.has(target.sha256)) return store.path(target.sha256);
+  const writer = await store.writeIfAbsent(target.sha256, target.bytes);
+  if (writer === undefined) return store.path(target.sha256);
   const clock = options.clock ?? systemClock;
-  const writer = await store.write(target.sha256, target.bytes);
   const transfer = new Transfer(target, writer, clock, options);
   try {
     const plan = new PullPlan(sources);

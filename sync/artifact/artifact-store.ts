@@ -53,7 +53,8 @@ export class ArtifactStore {
   readonly #partials: string;
   readonly #maxBytes: number;
   readonly #index = new ArtifactIndex();
-  readonly #writing = new Set<Sha256>();
+  /** Artifacts being written, each with what its end resolves. */
+  readonly #writing = new Map<Sha256, PromiseWithResolvers<void>>();
 
   constructor(options: ArtifactStoreOptions) {
     this.#objects = join(options.dir, "objects");
@@ -118,21 +119,34 @@ export class ArtifactStore {
       throw new Fault("conflict", `artifact ${sha256} is being written already`);
     }
     this.#assertRoom(bytes);
-    this.#writing.add(sha256);
+    this.#writing.set(sha256, Promise.withResolvers());
     try {
       const partial = await PartialFile.open(join(this.#partials, sha256));
       if (bytes > 0 && partial.offset > bytes) await partial.truncate();
       return this.#writer(sha256, bytes, partial);
     } catch (thrown) {
-      this.#writing.delete(sha256);
+      this.#endWriting(sha256);
       throw thrown;
+    }
+  }
+
+  /**
+   * Waits for whoever writes the artifact now; then writes it, or, when it is here, resolves with
+   * undefined. For those who want the artifact and don't mind who brings it.
+   */
+  async writeIfAbsent(sha256: Sha256, bytes: number): Promise<ArtifactWriter | undefined> {
+    for (;;) {
+      const writing = this.#writing.get(sha256);
+      if (writing !== undefined) await writing.promise;
+      else if (this.has(sha256)) return undefined;
+      else return await this.write(sha256, bytes);
     }
   }
 
   /** Writes a whole artifact from its first byte. Does nothing when it is here already. */
   async put(sha256: Sha256, bytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
-    if (this.has(sha256)) return;
-    const writer = await this.write(sha256, bytes);
+    const writer = await this.writeIfAbsent(sha256, bytes);
+    if (writer === undefined) return;
     try {
       await writer.restart();
       for await (const chunk of source) await writer.write(chunk);
@@ -158,7 +172,7 @@ export class ArtifactStore {
     const limit = bytes > 0 ? bytes : this.#maxBytes;
     const end = async () => {
       await partial.close();
-      this.#writing.delete(sha256);
+      this.#endWriting(sha256);
     };
     const discard = async () => {
       await rm(partial.path, { force: true });
@@ -180,6 +194,12 @@ export class ArtifactStore {
       discard,
       close: end,
     };
+  }
+
+  #endWriting(sha256: Sha256): void {
+    const writing = this.#writing.get(sha256);
+    this.#writing.delete(sha256);
+    writing?.resolve();
   }
 
   async #commit(sha256: Sha256, bytes: number, partial: PartialFile): Promise<void> {

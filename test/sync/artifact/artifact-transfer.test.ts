@@ -110,6 +110,18 @@ test("a pull moves on from sources that lie, refuse or are gone", async (t) => {
   t.false(without.has(name));
 });
 
+test("pulls of the same artifact at the same time all get it, over one transfer", async (t) => {
+  let asked = 0;
+  const source = await raw(t, (_, response) => {
+    asked += 1;
+    response.end(content);
+  });
+  const store = createArtifactStore({ dir: folder(t) });
+  const pulls = Array.from({ length: 5 }, () => pullArtifact(target, [source], store));
+  for (const path of await Promise.all(pulls)) t.is(hashOf(readFileSync(path)), name);
+  t.is(asked, 1);
+});
+
 test("a source that ignores Range is read from the start again", async (t) => {
   const store = createArtifactStore({ dir: folder(t) });
   const writer = await store.write(name, content.length);
