@@ -148,8 +148,7 @@ for (let round = 0; round < rounds; round++) {
           await exactMatch(llama, { modelPath: values.base, adapterPaths: [adapterPath] }, sets),
         )
       : "";
-  console.log(
-    `round ${String(round + 1).padStart(2)}  ${measured}  local losses ${losses}  ${seconds.toFixed(1)} s`,
-  );
+  const number = String(round + 1).padStart(2);
+  console.log(`round ${number}  ${measured}  local losses ${losses}  ${seconds.toFixed(1)} s`);
 }
 await llama.dispose();

@@ -30,6 +30,13 @@ const rope = [
   "float", "float", "float", "float", "float", "float", // base, scale, YaRN's four
 ] as const;
 
+// biome-ignore format: grouped as the C declaration is
+const adamw = [
+  "pointer",
+  "pointer", "pointer", "pointer", // context, parameter, gradient
+  "pointer", "pointer", "pointer", // first and second moment, hyperparameters
+] as const;
+
 /** Functions of libggml-base. */
 export const BASE_SIGNATURES = {
   ggml_version: ["string"],
@@ -73,8 +80,7 @@ export const BASE_SIGNATURES = {
   ggml_repeat_back: binary,
   ggml_cross_entropy_loss: binary,
   ggml_cross_entropy_loss_back: ["pointer", "pointer", "pointer", "pointer", "pointer"],
-  // biome-ignore format: one line
-  ggml_opt_step_adamw: ["pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer"],
+  ggml_opt_step_adamw: adamw,
   ggml_new_graph_custom: ["pointer", "pointer", "size", "bool"],
   ggml_build_forward_expand: ["void", "pointer", "pointer"],
   ggml_gallocr_new: ["pointer", "pointer"],

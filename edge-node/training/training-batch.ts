@@ -42,7 +42,9 @@ export class TrainingBatch {
   /** Replaces the batch. Faults: invalid-argument, for what doesn't fit or isn't in the vocabulary. */
   fill(sequences: readonly TokenSequence[]): void {
     const { positions, supervised, vocabulary } = this.size;
-    if (sequences.length > this.size.sequences) throw badData("more sequences than the batch has");
+    if (sequences.length > this.size.sequences) {
+      throw badData("more sequences than the batch has");
+    }
     this.tokens.fill(0);
     this.rows.fill(0);
     this.rowMask.fill(0);

@@ -93,7 +93,7 @@ export function adapterRank(adapter: LoraAdapter): number {
   return Math.max(0, ...[...adapter.modules.values()].map(({ rank }) => rank));
 }
 
-/** Faults with invalid-argument when any number isn't finite; the engine would serve it silently. */
+/** Refuses numbers that aren't finite, which the engine would serve. Faults: invalid-argument. */
 export function requireFinite(adapter: LoraAdapter): void {
   for (const [name, { data }] of adapterTensors(adapter)) {
     if (!data.every(Number.isFinite)) {

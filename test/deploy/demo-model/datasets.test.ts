@@ -13,7 +13,7 @@ const promptsOf = (examples: readonly { prompt: string }[]) =>
   new Set(examples.map(({ prompt }) => prompt));
 
 for (const dialect of DIALECT_NAMES) {
-  test(`${dialect}: edges have no command in common, with each other or with what is held out`, (t) => {
+  test(`${dialect}: no edge has a command of another one, or one that is held out`, (t) => {
     const heldOut = promptsOf(makeDialectHeldOut(dialect, 100));
     const seen = new Map<string, number>([...heldOut].map((prompt) => [prompt, -1]));
     for (let edge = 0; edge < EDGES_PER_DIALECT_MAX; edge++) {

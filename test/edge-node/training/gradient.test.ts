@@ -83,7 +83,8 @@ function gradientError(one: Trainer, other: Trainer, batch: readonly TokenSequen
 }
 
 for (const untied of [false, true]) {
-  test(`LoRA gradients agree with finite differences${untied ? ", with an output matrix" : ""}`, (t) => {
+  const kind = untied ? "an output matrix" : "a tied output";
+  test(`LoRA gradients agree with finite differences, with ${kind}`, (t) => {
     const trainer = createTrainer({
       modelPath: writeTinyModel(folder, TensorType.f32, { untied }),
     });
