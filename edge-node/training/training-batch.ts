@@ -39,7 +39,7 @@ export class TrainingBatch {
     this.labels = new Float32Array(size.vocabulary * size.supervised);
   }
 
-  /** Replaces the batch. Faults: invalid-argument, for what doesn't fit or isn't in the vocabulary. */
+  /** Replaces the batch. Faults: invalid-argument, for what doesn't fit or isn't a token. */
   fill(sequences: readonly TokenSequence[]): void {
     const { positions, supervised, vocabulary } = this.size;
     if (sequences.length > this.size.sequences) {
