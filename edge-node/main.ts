@@ -9,7 +9,6 @@ import { sha256 } from "../proto/ids.ts";
 import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
 import { discoveryService } from "../runtime/frontend/discovery.ts";
-import { inferenceService } from "../runtime/frontend/grpc-inference.ts";
 import { openAiRoutes } from "../runtime/frontend/openai/routes.ts";
 import { type GrpcServer, startGrpcServer } from "../runtime/grpc/server.ts";
 import { type HttpServer, startHttpServer } from "../runtime/http/server.ts";
@@ -22,6 +21,7 @@ import type { Trunk } from "../runtime/trunk/trunk.ts";
 import { createArtifactStore } from "../sync/artifact/artifact-store.ts";
 import { AdmittedBackend } from "./admission/admitted-backend.ts";
 import { type EdgeConfig, edgeConfigSchema } from "./config.ts";
+import { edgeInferenceService } from "./escalation/edge-inference.ts";
 import { EscalatingBackend } from "./escalation/escalating-backend.ts";
 import { mergeTopology, TopologyCache } from "./escalation/topology.ts";
 import { Heart } from "./heartbeat/heart.ts";
@@ -173,7 +173,8 @@ async function listen(
     mergeTopology(self(), config.gateway, topology?.told, topology?.isReachable ?? false),
   );
   // The trunk serves the region: what fails there goes back to it, and is never escalated.
-  const services = [inferenceService(frontend), trunkService(admitted, { clock, log }), discovery];
+  const inference = edgeInferenceService(frontend, admitted);
+  const services = [inference, trunkService(admitted, { clock, log }), discovery];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   scope.onStop(() => grpc.stop(LAST_BYTES_MS));
   const addresses = {

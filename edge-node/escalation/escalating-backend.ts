@@ -1,8 +1,9 @@
 // What direct callers of this edge get: served here if it can be, through the region if not. A
 // stream that breaks here goes on there, or here again once the engine is back.
 //
-// Only direct callers come this way. What the region sent is answered with the fault itself, so
-// that the region chooses another edge, and no request goes in circles.
+// Only direct callers come this way. What the region sent is served by this edge's own admission
+// and answered with the fault itself, so that the region chooses another edge, and no request goes
+// in circles.
 import { asFault, Fault } from "../../proto/fault.ts";
 import type { GenerateRequest, ModelInfo } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -41,10 +42,6 @@ export class EscalatingBackend implements InferenceBackend {
   }
 
   generate: InferenceBackend["generate"] = async (request, context, onEvent) => {
-    if (this.#isFromRegion(context)) {
-      await this.#options.local.generate(request, context, onEvent);
-      return;
-    }
     // Nobody else can help: say at once what a wait would only say later.
     const refusal = this.#options.localRefusal(request.model);
     if (refusal !== null && !this.#isRegionUp) throw this.#finalOf(refusal);
@@ -61,10 +58,10 @@ export class EscalatingBackend implements InferenceBackend {
   };
 
   embed: InferenceBackend["embed"] = (request, context) =>
-    this.#once(context, (backend) => backend.embed(request, context));
+    this.#once((backend) => backend.embed(request, context));
 
   score: InferenceBackend["score"] = (request, context) =>
-    this.#once(context, (backend) => backend.score(request, context));
+    this.#once((backend) => backend.score(request, context));
 
   listModels(): readonly ModelInfo[] {
     return this.#options.local.listModels();
@@ -72,11 +69,6 @@ export class EscalatingBackend implements InferenceBackend {
 
   get #isRegionUp(): boolean {
     return this.#options.trunk?.state === "up";
-  }
-
-  /** Unary calls from the region come by the public service; they name it as passed. */
-  #isFromRegion({ visitedRegions }: CallContext): boolean {
-    return visitedRegions.length > 0;
   }
 
   /** For an edge on its own, a model that isn't here is nowhere. */
@@ -124,13 +116,13 @@ export class EscalatingBackend implements InferenceBackend {
     };
   }
 
-  async #once<T>(context: CallContext, call: Call<T>): Promise<T> {
+  async #once<T>(call: Call<T>): Promise<T> {
     const { local, trunk, onEscalate } = this.#options;
     try {
       return await call(local);
     } catch (thrown) {
       const fault = asFault(thrown);
-      if (this.#isFromRegion(context) || !fault.retriable) throw fault;
+      if (!fault.retriable) throw fault;
       if (trunk === undefined || !this.#isRegionUp) throw this.#finalOf(fault);
       onEscalate?.(fault.code);
       return await call(trunk).catch((second: unknown) => {

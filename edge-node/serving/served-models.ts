@@ -118,7 +118,7 @@ export class ServedModels {
     return { served, release };
   }
 
-  /** Resolves when no request uses the engine. Requires: none of its versions is served any more. */
+  /** Resolves when no request uses the engine. Requires: nothing of it is served any more. */
   async whenIdle(engine: Engine): Promise<void> {
     await this.#uses.get(engine)?.idle.promise;
   }

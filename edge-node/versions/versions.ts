@@ -87,7 +87,7 @@ export class Versions {
     return null;
   }
 
-  /** Opens a version beside the served one. Faults: `model-absent`, those of fetching and loading. */
+  /** Opens a version beside the served one. Faults: `model-absent`, and those of bringing it. */
   async lease(version: ModelVersion, signal: AbortSignal): Promise<VersionLease> {
     const goal = goalOf(version);
     const reconciler = this.#reconcilers.get(goal.model);

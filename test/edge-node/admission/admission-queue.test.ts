@@ -17,7 +17,7 @@ const interactive = (id: number, deadlineMs = forever): Ticket => ({
 });
 const batch = (id: number, deadlineMs = forever): Ticket => ({ id, priority: "batch", deadlineMs });
 
-test("for every small slots, queueMax and load: slots fill, then the queue, then rejection", (t) => {
+test("for all small bounds and loads: slots fill, then the queue, then rejection", (t) => {
   for (let slots = 1; slots <= 3; slots++) {
     for (let queueMax = 0; queueMax <= 3; queueMax++) {
       const queue = new AdmissionQueue({ slots, queueMax });
@@ -210,7 +210,7 @@ class Account {
   }
 }
 
-test("in any history: bounds hold, nobody is lost or overtaken, no slot idles while one waits", (t) => {
+test("in any history bounds hold, nobody is lost or overtaken, no slot idles needlessly", (t) => {
   const histories = fc.tuple(
     fc.integer({ min: 1, max: 4 }),
     fc.nat(5),

@@ -66,7 +66,7 @@ test("what it knows of itself goes before what the region says of it", (t) => {
   t.deepEqual(before, told(), "the region's word is left as it was");
 });
 
-test("the last word of a region is kept when it falls silent, and marked unreachable", async (t) => {
+test("the last word of a region that falls silent is kept, marked unreachable", async (t) => {
   const log = silentLog();
   const services = [discoveryService(told)];
   const server = await startGrpcServer({ host: "127.0.0.1", port: 0, services, log });

@@ -95,7 +95,7 @@ test("an absent model, an unopened version and a restarting engine are model-abs
   t.is((await complete(engines)).ids.length, 5);
 });
 
-test("an engine that crashes midway interrupts with a fault that may be tried elsewhere", async (t) => {
+test("an engine that crashes midway interrupts with a retriable fault", async (t) => {
   const { engines, engine } = serveScript({ manual: true });
   const running = complete(engines);
   engine.step(3);
@@ -104,7 +104,7 @@ test("an engine that crashes midway interrupts with a fault that may be tried el
   t.like(fault, { code: "engine-crashed", retriable: true, stage: "interrupted" });
 });
 
-test("versions: the active one by default, a pinned one if open, the resumed one if still open", async (t) => {
+test("the active version by default, a pinned or resumed one if it is open", async (t) => {
   const { engines, engine, models, version } = serveScript({ reply: (_, v) => v });
   await engine.openVersion({ id: "v2", adapters: [] });
   const second = servedVersion(engine, "m@2", "v2");

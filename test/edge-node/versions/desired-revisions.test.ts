@@ -21,7 +21,7 @@ test("the same revision with another content is the truth as it is told now", (t
   t.true(revisions.take(state(5, "m@2"), 0));
 });
 
-test("when only lower revisions are heard for long enough, they count: the teller began anew", (t) => {
+test("lower revisions count once nothing else is heard: the teller began anew", (t) => {
   const revisions = new DesiredRevisions(state(50));
   for (let ms = 0; ms < RESET_AFTER_MS; ms += 2000) t.false(revisions.take(state(2), ms));
   t.true(revisions.take(state(3), RESET_AFTER_MS));

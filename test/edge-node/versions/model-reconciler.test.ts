@@ -91,7 +91,7 @@ test("a wish is fetched, loaded and served; the same wish again does nothing", a
   t.is(changesSoFar(), before);
 });
 
-test("a new adapter opens beside the old one in the same engine; the old closes after its streams", async (t) => {
+test("a new adapter opens in the same engine; the old one closes after its streams", async (t) => {
   const { models, engines, reconciler, settled, heldNow, versions } = setUp();
   reconciler.want(goal(1, "b", "d"));
   await settled();
@@ -136,7 +136,7 @@ test("of wishes in quick succession only the last is fetched and loaded to the e
   t.is(engines.length, 1);
 });
 
-test("a failure is told with its reason, what is served goes on, and it is tried again later", async (t) => {
+test("a failure is told with its reason and tried again; what is served goes on", async (t) => {
   const { clock, models, refusing, reconciler, settled } = setUp();
   reconciler.want(goal(1, "a"));
   await settled();
@@ -156,7 +156,7 @@ test("a failure is told with its reason, what is served goes on, and it is tried
   t.is(models.active("m")?.version, "m@2");
 });
 
-test("a base that can't be loaded is a failure with its reason, and lets its file go", async (t) => {
+test("a base that can't be loaded is a failure and lets its file go", async (t) => {
   const { refusing, reconciler, heldNow, models } = setUp();
   refusing.add("load /b");
   reconciler.want(goal(1, "b"));
@@ -207,7 +207,7 @@ test("wanting nothing takes the model away and ends its engine", async (t) => {
   t.deepEqual(heldNow(), []);
 });
 
-test("a lease opens a version beside the served one, and closes it when the last is released", async (t) => {
+test("a lease opens a version beside the served one until the last is released", async (t) => {
   const { models, engines, reconciler, settled, versions } = setUp();
   reconciler.want(goal(1, "b"));
   await settled();
@@ -225,7 +225,7 @@ test("a lease opens a version beside the served one, and closes it when the last
   t.is(models.active("m")?.version, "m@1");
 });
 
-test("a leased version that is then wanted becomes the served one without being opened again", async (t) => {
+test("a leased version that is then wanted is served without being opened again", async (t) => {
   const { models, engines, reconciler, settled, versions } = setUp();
   reconciler.want(goal(1, "b"));
   await settled();

@@ -88,7 +88,7 @@ test("a damaged memory is no memory: the edge starts and is told again", async (
   await versions.stop();
 });
 
-test("a file of the operator's is served, until a version of the same model is desired", async (t) => {
+test("a file of the operator's is served until its model is desired", async (t) => {
   const { start } = await setUp();
   const { versions, serves, engines } = start([{ model: "m", path: "/own.gguf" }]);
   await serves(["m@0"]);
@@ -104,7 +104,7 @@ test("a file of the operator's is served, until a version of the same model is d
   await versions.stop();
 });
 
-test("a version that makes no sense is told as failed; the others and what is served stand", async (t) => {
+test("a version that makes no sense is told as failed; the rest stands", async (t) => {
   const { start } = await setUp();
   const { versions, serves } = start();
   versions.take(desired(1, version("m", 1, "a")));
