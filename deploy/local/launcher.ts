@@ -15,7 +15,7 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 /** What the command line doesn't say; tests of the launcher put stand-ins here. */
 export type LauncherSettings = Pick<MeshOptions, "programs" | "seed">;
 
-/** Runs until it is told to stop, then exits: 0, 1 when the mesh can't run, 2 for a wrong option. */
+/** Runs until told to stop, then exits: 0, 1 when the mesh can't run, 2 for a wrong option. */
 export async function runLauncher(
   args: readonly string[],
   settings: LauncherSettings = {},

@@ -65,7 +65,7 @@ export interface MeshHandle extends AsyncDisposable {
 
 /**
  * Starts a mesh and returns once every edge serves. When it can't, everything started is stopped.
- * Faults: UsageError (a wrong option), MeshRefused (ports or folder taken, a part that won't start).
+ * Faults: UsageError (a wrong option), MeshRefused (port or folder taken, a part won't start).
  */
 export async function startMesh(options: MeshOptions): Promise<MeshHandle> {
   const layout = meshLayout({ ...options, dir: resolve(options.dir) });

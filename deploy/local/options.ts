@@ -16,17 +16,17 @@ export interface CommandLine extends MeshShape {
   readonly help: boolean;
 }
 
-export const helpText = `Starts a whole mesh on this machine: nats-servers, a coordinator, regions and their edges.
+export const helpText = `Starts a mesh on this machine: servers, coordinator, regions, edges.
 
 Usage: npm start -- [options]
 
-  --dir DIR          state: logs, keys, models, JetStream data        (default ${defaultShape.dir})
-  --regions A,B,...  names of the regions                             (default ${defaultShape.regions.join(",")})
-  --edges N          edges in each region                             (default ${defaultShape.edges})
+  --dir DIR          state: logs, keys, models, JetStream data (default ${defaultShape.dir})
+  --regions A,B,...  names of the regions (default ${defaultShape.regions.join(",")})
+  --edges N          edges in each region (default ${defaultShape.edges})
   --model MODEL      a GGUF to serve in place of the demo model: a path, a URL,
                      or hf:owner/repo/file
-  --port-base N      first port: the coordinator's; each region takes the next 50
-                     (HTTP +0, gRPC +1, nats-servers +2 to +7, edges from +10) (default ${defaultShape.portBase})
+  --port-base N      first port (default ${defaultShape.portBase}): the coordinator's; each region
+                     takes the next 50: HTTP +0, gRPC +1, nats-servers +2 to +7, edges from +10
   --restart          start a process again that ended by itself or was killed
   --help             this text
 

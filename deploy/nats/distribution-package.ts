@@ -17,7 +17,7 @@ const run = promisify(execFile);
 
 /** Bounds one apt command; the lists are some 10 MB, the package 5 MB. */
 const APT_COMMAND_MAX_MS = 240_000;
-/** The release that first packaged a nats-server >= 2.10; its binary is static and runs on older. */
+/** The first release with a nats-server >= 2.10: one static binary, which runs on older ones. */
 const DEBIAN_RELEASE = { codename: "trixie", versionId: 13 };
 const OUTPUT_MAX_BYTES = 1 << 20;
 

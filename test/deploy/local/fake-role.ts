@@ -1,6 +1,6 @@
-// A stand-in for a role's program, for tests of the launcher alone: keeps the protocol (config file,
-// ready line, SIGTERM, the end of stdin, /readyz) and does nothing else. As a coordinator it also
-// takes artifacts and models, and writes what it took to `taken.jsonl` in its folder.
+// A stand-in for a role's program, for tests of the launcher alone: keeps the protocol (config
+// file, ready line, SIGTERM, the end of stdin, /readyz) and does nothing else. As a coordinator it
+// also takes artifacts and models, and writes what it took to `taken.jsonl` in its folder.
 import { createHash } from "node:crypto";
 import { appendFileSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";

@@ -1,3 +1,4 @@
+// Where things are: ports and folders that never collide and never move.
 import test from "ava";
 import { meshLayout, portSpan } from "../../../deploy/local/layout.ts";
 import { defaultShape, helpText, readCommandLine } from "../../../deploy/local/options.ts";

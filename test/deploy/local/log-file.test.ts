@@ -1,3 +1,4 @@
+// The bound on what a process's logs take on disk.
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

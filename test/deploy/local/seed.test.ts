@@ -50,7 +50,7 @@ test.serial(
   },
 );
 
-test("no two edges share a private example, and none is trained on that is judged by", async (t) => {
+test("edges share no private example, and none is trained on that is judged by", async (t) => {
   await using place = await fakePlace(["us"]);
   const regions = ["us", "eu", "ap", "sa", "af", "oc"];
   const layout = meshLayout({ dir: place.dir, regions, edges: 2, portBase: 8400 });
@@ -73,7 +73,7 @@ test("no two edges share a private example, and none is trained on that is judge
   );
 });
 
-test("a model is named after its file, and a file that isn't there is refused by option", async (t) => {
+test("a model is named after its file; a missing file is refused by option", async (t) => {
   t.is(modelName("/models/Qwen2.5-0.5B.Q4_0.gguf"), "Qwen2.5-0.5B.Q4_0");
   t.is(modelName("my model (1).GGUF"), "my-model-1");
   t.throws(() => modelName("/x/...gguf"), { instanceOf: UsageError });

@@ -1,3 +1,4 @@
+// The machine's apt sources, in both of their styles, made to read another release.
 import test from "ava";
 import {
   parseDeb822,
@@ -7,7 +8,7 @@ import {
 } from "../../../deploy/nats/apt-sources.ts";
 
 const oneLine = `# a comment
-deb [arch=amd64,arm64 signed-by=/keys/a.gpg] http://mirror.example/debian bookworm main contrib # why
+deb [arch=amd64,arm64 signed-by=/keys/a.gpg] http://mirror.example/debian bookworm main non-free # x
 deb-src http://mirror.example/debian bookworm main
 deb http://mirror.example/debian-security bookworm-security main
 deb http://other.example/apt vendor-bookworm main

@@ -1,3 +1,4 @@
+// What the generated server configurations say; that servers take them is tested by real ones.
 import test from "ava";
 import { type NatsSite, natsServerPlans, natsUrls } from "../../../deploy/nats/config.ts";
 
@@ -33,7 +34,7 @@ test("each site has a core server and a JetStream server", (t) => {
   );
 });
 
-test("a core server has a gateway to every other site and none to itself, and no JetStream", (t) => {
+test("a core server has a gateway to every other site, none to itself, no JetStream", (t) => {
   const config = configOf("nats-us-g");
   t.true(config.includes('{ name: "central", url: "nats://127.0.0.1:9001" }'));
   t.true(config.includes('{ name: "eu", url: "nats://127.0.0.1:9201" }'));
@@ -41,7 +42,7 @@ test("a core server has a gateway to every other site and none to itself, and no
   t.false(config.includes("jetstream"));
 });
 
-test("a JetStream server is a leaf of its own core, in a domain and folder of its region's", (t) => {
+test("a JetStream server is a leaf of its core, in its region's domain and folder", (t) => {
   const config = configOf("nats-eu-j");
   t.true(config.includes("nats-leaf://app:app@127.0.0.1:9202"));
   t.true(config.includes('domain: "eu"'));
@@ -58,6 +59,6 @@ test("nothing listens beyond the loopback address", (t) => {
   }
 });
 
-test("a role connects to its region's JetStream server first and has the core as the other", (t) => {
+test("a role connects to the JetStream server first and has the core as the other", (t) => {
   t.deepEqual(natsUrls(site("us", 9100)), ["nats://127.0.0.1:9104", "nats://127.0.0.1:9100"]);
 });

@@ -49,7 +49,7 @@ test("a new enough server on the PATH is taken silently", async (t) => {
   await rm(root, { recursive: true });
 });
 
-test("an old one on the PATH gives way to a new one in the state folder or the cache", async (t) => {
+test("an old one on the PATH gives way to a new one in state folder or cache", async (t) => {
   for (const place of ["state/bin", "cache"]) {
     const { root, options } = await bareMachine();
     await placeServer(join(root, "path"), "2.9.10");
@@ -96,7 +96,7 @@ test("versions compare by number", (t) => {
 
 // The rest needs apt itself, as on every Debian and Ubuntu.
 if (existsSync("/usr/bin/apt-get")) {
-  test("on Debian it is fetched from the configured mirror, without a change to the system", async (t) => {
+  test("on Debian the configured mirror gives it, and the system stays as it was", async (t) => {
     const { root, lines, options } = await bareMachine();
     await makeDebian(root, { trixie: "2.10.27" });
     const systemLists = (await stat("/var/lib/apt/lists").catch(() => undefined))?.mtimeMs;
