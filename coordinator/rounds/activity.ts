@@ -2,7 +2,7 @@
 // for the same work. Each activity is safe to do again. Pure.
 import type { MeasurePurpose } from "./campaign-event.ts";
 import { type CampaignState, isOver, type RegionPartialRef } from "./campaign-state.ts";
-import { GRACE_MS } from "./campaign-step.ts";
+import { patienceEndsMs } from "./campaign-step.ts";
 
 export type Activity =
   /** Offer the round, again and again until the region has said its last word. */
@@ -53,7 +53,7 @@ export function activitiesOf(campaign: CampaignState): readonly Activity[] {
     case "offered":
     case "training":
       return [
-        { kind: "wake", round: number, atMs: round.deadlineMs + GRACE_MS },
+        { kind: "wake", round: number, atMs: patienceEndsMs(campaign, round) },
         ...offersOf(campaign),
         ...pullsOf(campaign),
       ];

@@ -19,8 +19,13 @@ import { summarize } from "./round-summary.ts";
 const REJECTIONS_MAX = 2;
 /** Abandoned rounds in a row that end a campaign. */
 const ABANDONED_IN_ROW_MAX = 3;
-/** After the deadline, how long a region may take for its last word and its partial. */
-export const GRACE_MS = 15_000;
+/** After the deadline, how long a region may take for its last word; no longer than the round. */
+const GRACE_MAX_MS = 15_000;
+
+/** When a round stops waiting for the regions. */
+export function patienceEndsMs(campaign: CampaignState, round: RoundState): number {
+  return round.deadlineMs + Math.min(GRACE_MAX_MS, campaign.rules.roundTimeoutMs);
+}
 
 export function step(campaign: CampaignState, event: CampaignEvent, nowMs: number): CampaignState {
   if (isOver(campaign)) return campaign;
@@ -135,7 +140,11 @@ function closed(
   nowMs: number,
 ): CampaignState {
   if (campaign.round === null) return campaign;
-  const last: RoundState = { ...campaign.round, phase, reason, endedMs: nowMs };
+  const regions = campaign.round.regions.map((region) => {
+    const isSettled = region.phase === "pulled" || region.phase === "excluded";
+    return isSettled ? region : leftOut(region, "late", reason || region.reason);
+  });
+  const last: RoundState = { ...campaign.round, regions, phase, reason, endedMs: nowMs };
   return { ...campaign, round: null, last, past: [...campaign.past, summarize(last)] };
 }
 
@@ -198,7 +207,7 @@ function advance(campaign: CampaignState, nowMs: number): CampaignState {
 }
 
 function advanceOnce(campaign: CampaignState, round: RoundState, nowMs: number): CampaignState {
-  const isPast = nowMs >= round.deadlineMs + GRACE_MS;
+  const isPast = nowMs >= patienceEndsMs(campaign, round);
   switch (round.phase) {
     case "planned":
       return withPhase(campaign, "offered");
