@@ -18,8 +18,13 @@ export interface PredictedTerms {
 }
 
 /** What is assumed of an edge that hasn't measured itself yet. */
-const PREFILL_TOKENS_PER_S = 200;
-const DECODE_TOKENS_PER_S = 20;
+export interface AssumedRates {
+  readonly prefillTokensPerS: number;
+  readonly decodeTokensPerS: number;
+}
+
+/** Where nobody has measured anything. */
+export const defaultRates: AssumedRates = { prefillTokensPerS: 200, decodeTokensPerS: 20 };
 const REMAINING_TOKENS = 64;
 /** How much a step slows down for each stream more: batching is nearly free, but not quite. */
 const SLOWDOWN_PER_STREAM = 0.05;
@@ -29,9 +34,10 @@ export function predict(
   target: RouteTarget,
   model: ModelState,
   request: RouteRequest,
+  assumed: AssumedRates = defaultRates,
 ): PredictedTerms {
-  const prefillRate = positive(model.prefillTokensPerS, PREFILL_TOKENS_PER_S);
-  const decodeRate = positive(model.decodeTokensPerS, DECODE_TOKENS_PER_S);
+  const prefillRate = positive(model.prefillTokensPerS, assumed.prefillTokensPerS);
+  const decodeRate = positive(model.decodeTokensPerS, assumed.decodeTokensPerS);
   const slots = Math.max(1, model.slots);
   const busy = busyOf(target, model);
   const joining = Math.max(0, Math.min(busy + 1, slots) - model.active);
@@ -47,6 +53,23 @@ export function predict(
     decodeMs: stepMs,
     penaltyMs: target.penaltyMs,
     versionMs: others ? OTHER_VERSION_MS : 0,
+  };
+}
+
+/**
+ * The best rates that any of the targets has measured: an edge without any gets work, and so
+ * measures itself, rather than being avoided for ever.
+ */
+export function ratesOf(targets: readonly RouteTarget[]): AssumedRates {
+  let prefillTokensPerS = 0;
+  let decodeTokensPerS = 0;
+  for (const { model } of targets) {
+    prefillTokensPerS = Math.max(prefillTokensPerS, model?.prefillTokensPerS ?? 0);
+    decodeTokensPerS = Math.max(decodeTokensPerS, model?.decodeTokensPerS ?? 0);
+  }
+  return {
+    prefillTokensPerS: positive(prefillTokensPerS, defaultRates.prefillTokensPerS),
+    decodeTokensPerS: positive(decodeTokensPerS, defaultRates.decodeTokensPerS),
   };
 }
 

@@ -1,7 +1,15 @@
 // Chooses the edge for a request: filter, score, pick. Keeps why each candidate lost.
 import { ModelStatus } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { Random } from "../../runtime/random.ts";
-import { busyOf, type PredictedTerms, predict, totalMs } from "./prediction.ts";
+import {
+  type AssumedRates,
+  busyOf,
+  defaultRates,
+  type PredictedTerms,
+  predict,
+  ratesOf,
+  totalMs,
+} from "./prediction.ts";
 import type { RouteRequest, RouteTarget } from "./route-target.ts";
 
 /** Why a target is no candidate; closed, so that the gateway can tell full from absent. */
@@ -48,8 +56,10 @@ export function decide(
   const assessments: Assessment[] = [];
   const candidates: CandidateAssessment[] = [];
   let best = Infinity;
-  for (const target of targets) {
-    const assessment = assess(target, request, excluded);
+  const all = [...targets];
+  const assumed = ratesOf(all);
+  for (const target of all) {
+    const assessment = assess(target, request, excluded, assumed);
     assessments.push(assessment);
     if (assessment.kind === "rejected") continue;
     candidates.push(assessment);
@@ -65,6 +75,7 @@ export function assess(
   target: RouteTarget,
   request: RouteRequest,
   excluded: ReadonlySet<string>,
+  assumed: AssumedRates = defaultRates,
 ): Assessment {
   const { model } = target;
   const rejected = (rejection: Rejection, reason: string, queueMs = 0): Assessment => ({
@@ -86,7 +97,7 @@ export function assess(
     return rejected("other-version", `it serves ${model.version}`);
   }
   if (excluded.has(target.key)) return rejected("tried", "it was tried for this request");
-  const terms = predict(target, model, request);
+  const terms = predict(target, model, request, assumed);
   const busy = busyOf(target, model);
   if (busy >= model.slots + model.queueMax) {
     const reason = `full: ${busy} of ${model.slots} slots and ${model.queueMax} places to wait`;

@@ -178,14 +178,21 @@ export class TrunkLane {
   }
 
   #onPong(nonce: number): void {
-    if (nonce === this.#pingNonce) {
-      this.#pingNonce = 0;
-      const sample = this.#options.clock.monotonicMs() - this.#pingSentMs;
-      this.rttMs = this.rttMs === 0 ? sample : this.rttMs + RTT_WEIGHT * (sample - this.rttMs);
+    const answered = nonce === this.#pingNonce;
+    if (answered) this.#pingNonce = 0;
+    if (this.state === "up") {
+      if (answered) this.#sampleRtt(this.#options.clock.monotonicMs() - this.#pingSentMs);
+      return;
     }
-    if (this.state === "up") return;
+    // The first ping waited for the connection, and so measures something else.
     this.#failures = 0;
+    this.#ping();
     this.#become("up", "the peer answers");
+  }
+
+  #sampleRtt(sampleMs: number): void {
+    const known = this.rttMs > 0;
+    this.rttMs = known ? this.rttMs + RTT_WEIGHT * (sampleMs - this.rttMs) : sampleMs;
   }
 
   #onLost(call: ClientDuplexStream<OpenRequest, OpenResponse>, why: string): void {

@@ -157,6 +157,8 @@ test("an edge that fails fast loses its share of the work", async (t) => {
   const bad = await region.addEdge("us-1", { intervalMs: 0 });
   await region.addEdge("us-2", { intervalMs: 0 });
   bad.backend.failWith(new Fault("engine-crashed", "boom"));
+  // By its report it would be the best by far: it is idle, after all.
+  bad.say({ models: [modelState({ prefillTokensPerS: 1e6, decodeTokensPerS: 1e6 })] });
   for (let k = 0; k < 30; k += 1) {
     const caller = new Caller();
     await region.gateway.generate(requestFor(2), contextOf(), caller.onEvent);

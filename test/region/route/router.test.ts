@@ -58,6 +58,13 @@ test("each term makes an edge worse: round trip, queue, prefill, slow decode, fa
   t.true(of(targetOf("a", { cachedTokens: 90 })) < of(base), "a cached prefix makes it better");
 });
 
+test("an edge that hasn't measured itself gets work, and so comes to measure itself", (t) => {
+  const measured = targetOf("a", { rttMs: 3 });
+  const fresh = targetOf("b", { model: modelState({ prefillTokensPerS: 0, decodeTokensPerS: 0 }) });
+  t.is(decide([measured, fresh], request, none, first).chosen?.target.edge, "a");
+  t.is(decide([measured, fresh], request, none, () => 0.99).chosen?.target.edge, "b");
+});
+
 test("what was sent since the report counts as if reported", (t) => {
   const full = { active: 8, remainingTokensMean: 100 };
   const reported = targetOf("a", { model: modelState({ ...full, queued: 4 }) });

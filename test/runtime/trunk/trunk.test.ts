@@ -9,8 +9,14 @@ import {
   type GenerateRequest,
   GenerateRequestSchema,
 } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
+import {
+  type OpenRequest,
+  OpenResponseSchema,
+  Trunk as TrunkDesc,
+} from "../../../proto/gen/isthmus/v1/trunk_pb.ts";
 import { systemClock } from "../../../runtime/clock.ts";
 import { inferenceService } from "../../../runtime/frontend/grpc-inference.ts";
+import { bindService } from "../../../runtime/grpc/bridge.ts";
 import { type GrpcServer, startGrpcServer } from "../../../runtime/grpc/server.ts";
 import type { CallContext, InferenceBackend } from "../../../runtime/inference/backend.ts";
 import { silentLog } from "../../../runtime/log.ts";
@@ -72,7 +78,7 @@ test("many completions share a trunk, each whole and in order", async (t) => {
     t.is(caller.finished?.case, "finished");
   }
   t.is(trunk.inFlight, 0);
-  t.true(trunk.rttMs > 0);
+  await eventually("the round trip is measured", () => trunk.rttMs > 0);
   t.deepEqual(backend.taken[0]?.context.visitedRegions, ["eu"]);
   t.is(backend.taken[0]?.context.requestId, "r-1");
 });
@@ -161,6 +167,27 @@ test("closing the trunk rejects what is in flight and stops the peer's work", as
   trunk.close();
   t.is((await t.throwsAsync(endless, { instanceOf: Fault })).code, "link-lost");
   await eventually("the engine stopped", () => backend.active === 0);
+});
+
+test("a peer whose connection lives but that answers nothing is lost all the same", async (t) => {
+  const mute = bindService(TrunkDesc, {
+    async open(call, scope) {
+      call.on("data", ({ message }: OpenRequest) => {
+        // Once, so that the trunk comes up.
+        if (message.case === "ping" && message.value.nonce === 1) {
+          call.write(create(OpenResponseSchema, { pong: message.value }));
+        }
+      });
+      await new Promise((resolve) => scope.signal.addEventListener("abort", resolve));
+    },
+  });
+  const server = await startGrpcServer({ host: "127.0.0.1", port: 0, services: [mute], log });
+  t.teardown(() => server.stop());
+  const trunk = await connect(t, server.port);
+  const stream = trunk.generate(requestFor(3), context(), () => {});
+  const fault = await t.throwsAsync(stream, { instanceOf: Fault });
+  t.is(fault.code, "link-lost");
+  t.regex(fault.message, /said nothing/);
 });
 
 for (const signal of ["SIGSTOP", "SIGKILL"] as const) {
