@@ -68,15 +68,18 @@ export class IncomingDelta {
       const param = "content-range";
       throw new Fault("invalid-argument", `the manifest says ${this.total} bytes`, { param });
     }
-    await this.interrupt();
-    if (this.isWhole) return { kind: "whole" };
+    const before = this.#piece;
     const { promise: done, resolve } = Promise.withResolvers<void>();
     const piece: Piece = { abort: new AbortController(), done, writer: null };
+    // In the same breath as the look at its predecessor: pieces queue up, they never overlap.
     this.#piece = piece;
+    before?.abort.abort();
+    await before?.done;
     try {
+      if (this.isWhole) return { kind: "whole" };
       return await this.#write(range, body, piece);
     } finally {
-      this.#piece = null;
+      if (this.#piece === piece) this.#piece = null;
       resolve();
     }
   }

@@ -14,7 +14,7 @@ import {
   type RoundOffer,
   RoundOfferSchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { regionId } from "../../../proto/ids.ts";
+import { regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import type { RoundInput } from "../../../region/round/round-decision.ts";
 import { RoundRunner } from "../../../region/round/round-runner.ts";
@@ -26,7 +26,7 @@ import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 import { eventually } from "../../support/eventually.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
-import { adapterOf, handIn, MODEL, offerOf, signedDelta } from "./round-fixture.ts";
+import { adapterOf, handIn, MODEL, offerOf, signedDelta, startRegion } from "./round-fixture.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "isthmus-recovery-"));
 const edges = ["us-1", "us-2", "us-3"];
@@ -91,6 +91,38 @@ test("wherever the log is cut, acknowledged deltas are there and count once", as
     t.deepEqual(statusOfRound(again!.state, { region: "us", http: "" }), expected);
     await again!.close();
   }
+});
+
+test("a region that died between closing a round and summing it sums it afterwards", async (t) => {
+  const regionDir = join(dir, "unsummed");
+  const offer = offerOf({ campaign: "unsummed", quorum: 3 });
+  const members = edges.map((edge, i) => {
+    return { edge, models: [MODEL], publicKey: keys[i]!.publicKey };
+  });
+  const log = join(regionDir, "rounds/rounds/unsummed/1/round.log");
+  const sizes = [0];
+  const before = await startRegion(regionDir, nats, () => members);
+  await before.rounds.offer(offer);
+  for (const [i, edge] of edges.entries()) {
+    sizes.push(statSync(log).size);
+    await handIn(before.http, signedDelta(offer, edge, keys[i]!, adapterOf(i)));
+  }
+  const runner = before.rounds.round("unsummed", 1)!;
+  const { partial } = await eventually("summed", () => runner.state.partial && runner.state);
+  await before.stop();
+  const bytes = readFileSync(log);
+  // The last delta's record and `closed` stay, `summed` goes.
+  const cut = bytes.lastIndexOf('{"kind":"summed"') - 8;
+  t.true(cut > sizes.at(-1)!);
+  writeFileSync(log, bytes.subarray(0, cut));
+  rmSync(join(regionDir, "artifacts"), { recursive: true });
+  const after = await startRegion(regionDir, nats, () => members);
+  t.is(after.rounds.round("unsummed", 1)!.state.offer.campaign, "unsummed");
+  const again = after.rounds.round("unsummed", 1)!;
+  const state = await eventually("summed again", () => again.state.partial && again.state);
+  t.deepEqual(state.partial, partial);
+  t.is(after.store.size(sha256(partial!.artifact!.sha256)), Number(partial!.artifact!.bytes));
+  await after.stop();
 });
 
 interface RegionProcess {

@@ -58,6 +58,14 @@ test("a manifest verifies after the trip through protobuf JSON and binary", (t) 
   t.true(isManifestSigned(fromBinary(DeltaManifestSchema, bytes)));
 });
 
+test("what a later version may add is neither signed nor in the way", (t) => {
+  const bytes = toBinary(DeltaManifestSchema, signManifest(statement, key));
+  const unknownField = Uint8Array.of(((100 << 3) & 0x7f) | 0x80, (100 << 3) >> 7, 7);
+  const longer = fromBinary(DeltaManifestSchema, Buffer.concat([bytes, unknownField]));
+  t.is(longer.$unknown?.length, 1);
+  t.true(isManifestSigned(longer));
+});
+
 test("no field of a signed manifest can be changed", (t) => {
   const changes: Partial<Record<keyof DeltaStatement, unknown>> = {
     campaign: "c-2",
