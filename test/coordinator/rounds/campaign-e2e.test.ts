@@ -1,17 +1,14 @@
 // Whole campaigns: the coordinator as a process, real NATS, regions that speak the real protocol.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { ModelRecord, VersionRecord } from "../../../coordinator/catalogue/model-record.ts";
 import type { CampaignState } from "../../../coordinator/rounds/campaign-state.ts";
 import { readGgufAdapter } from "../../../sync/formats/gguf-adapter.ts";
-import { ggufString } from "../../../sync/formats/gguf-metadata.ts";
-import { writeGguf } from "../../../sync/formats/gguf-writer.ts";
 import { eventually } from "../../support/eventually.ts";
-import { NatsTopology } from "../../support/nats-topology.ts";
-import { CoordinatorProcess } from "../coordinator-process.ts";
-import { FakeRegion, type FakeRegionSetup } from "../fake-region.ts";
+import type { CoordinatorProcess } from "../coordinator-process.ts";
+import { type DemoMesh, startDemoMesh } from "../demo-mesh.ts";
+import type { FakeRegionSetup } from "../fake-region.ts";
 
 type Detail = ModelRecord & { readonly lineage: readonly VersionRecord[] };
 
@@ -20,41 +17,14 @@ const numberOf = (version: string) => Number(version.split("@")[1]);
 const learns: FakeRegionSetup["evaluate"] = (version, isPublic) =>
   isPublic ? 98 : Math.min(100, 30 * (numberOf(version) - 1));
 
-async function setUp(t: ExecutionContext, evaluate: FakeRegionSetup["evaluate"], silent = false) {
-  const nats = await NatsTopology.start(["us", "eu"]);
-  t.teardown(() => nats.stop());
-  const dir = mkdtempSync(join(tmpdir(), "isthmus-campaign-"));
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
-  const setup = { dir, nats: nats.urls("central"), regions: ["us", "eu"] };
-  let coordinator = await CoordinatorProcess.start(setup);
-  t.teardown(() => coordinator.kill());
-  const regions: FakeRegion[] = [];
-  for (const region of silent ? ["us"] : ["us", "eu"]) {
-    const edges = [`${region}-1`, `${region}-2`];
-    regions.push(await FakeRegion.start({ region, nats: nats.urls(region), edges, evaluate }));
-  }
-  t.teardown(() => Promise.all(regions.map((region) => region.stop())));
-  const gguf = join(dir, "base.gguf");
-  writeGguf(gguf, new Map([["general.architecture", ggufString("llama")]]), []);
-  const base = await coordinator.upload(readFileSync(gguf), "base.gguf");
-  const heldout = await coordinator.upload(Buffer.from("{}\n"), "demo-home-heldout.jsonl");
-  const published = await coordinator.post("/v1/models", { model: "demo", base, heldout });
-  t.is(published.status, 201);
-  await eventually("the first version is served at once", () => {
-    return regions.every(({ served }) => served === "demo@1");
-  });
-  return {
-    nats,
-    dir,
-    regions,
-    get coordinator() {
-      return coordinator;
-    },
-    restart: async () => {
-      coordinator = await CoordinatorProcess.start(setup);
-    },
-    campaign: (id: string) => coordinator.get<CampaignState>(`/v1/campaigns/${id}`),
-  };
+async function setUp(
+  t: ExecutionContext,
+  evaluate: FakeRegionSetup["evaluate"],
+  present = ["us", "eu"],
+) {
+  const mesh = await startDemoMesh(t, { evaluate, present });
+  const campaign = (id: string) => mesh.coordinator.get<CampaignState>(`/v1/campaigns/${id}`);
+  return Object.assign(Object.create(mesh) as DemoMesh, { campaign });
 }
 
 async function start(coordinator: CoordinatorProcess, body: object): Promise<CampaignState> {
@@ -215,7 +185,7 @@ test("a round that costs the public set too much is rejected, and so is serving 
 });
 
 test("a region that does not answer is left out by name, and the round goes on", async (t) => {
-  const mesh = await setUp(t, learns, true);
+  const mesh = await setUp(t, learns, ["us"]);
   const { id } = await start(mesh.coordinator, {
     model: "demo",
     params: small,
