@@ -5,11 +5,12 @@ import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { benchDecode } from "./decode.ts";
+import { measureFrontends } from "./frontend.ts";
 import { benchLatency } from "./latency.ts";
 
 const help = `Usage: npm run bench -- [options]
 
-  --only decode|latency    one section                              (default: both)
+  --only SECTION           decode, latency or frontends             (default: all three)
   --turns N                measured turns of each decode case       (default 5)
   --requests N             requests of each latency case            (default 200)
   --threads N              engine threads                           (default: cores - 1)
@@ -51,6 +52,14 @@ const decode = wants("decode")
 const latency = wants("latency")
   ? await benchLatency({ requests: Number(values.requests), concurrency: 8 }, say)
   : null;
+if (wants("frontends")) {
+  for await (const cost of measureFrontends()) {
+    say(
+      `${cost.bench}: ${cost.cpuMicrosPerToken} µs of CPU a token, ${cost.ratio} of the bare ` +
+        `library's ${cost.bareCpuMicrosPerToken}`,
+    );
+  }
+}
 
 say("");
 let missed = 0;
