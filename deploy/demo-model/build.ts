@@ -12,7 +12,7 @@ const PROGRESS_EVERY_STEPS = 25;
 
 const { values } = parseArgs({
   options: {
-    steps: { type: "string", default: "1400" },
+    steps: { type: "string", default: "1200" },
     threads: { type: "string", default: "1" },
     "learning-rate": { type: "string", default: "2e-3" },
     "home-share": { type: "string", default: "0.45" },

@@ -17,8 +17,8 @@ test("evaluate prints a line of shares for each file", async (t) => {
 
 test("simulate-rounds trains every edge and measures the served result", async (t) => {
   const sizes = ["--rounds", "1", "--edges", "1", "--steps", "1", "--evaluate", "1"];
-  const folder = ["--folder", temporaryFolder()];
-  const { stdout } = await run(process.execPath, [ROUNDS, ...sizes, ...folder]);
+  const data = ["--examples", "4", "--replay", "4", "--batch", "2", "--folder", temporaryFolder()];
+  const { stdout } = await run(process.execPath, [ROUNDS, ...sizes, ...data]);
   t.regex(stdout, /^base +home [01]\.000 {2}media 0\.000/m);
   t.regex(stdout, /^round +1 +home [01]\.000 .* local losses( \d+\.\d\d){3} /m);
 });
