@@ -43,7 +43,7 @@ export function findCoordinator(search: MeshSearch): string {
   );
 }
 
-/** Addresses of the regions' gateways, then of the edges. Faults: UsageError when there are none. */
+/** Addresses of the gateways, then of the edges. Faults: UsageError when there are none. */
 export function findServing(search: MeshSearch): { name: string; http: string }[] {
   const mesh = readMesh(search);
   const of = (wanted: string) =>

@@ -49,7 +49,7 @@ export function offerOf(campaign: CampaignState, version: VersionRecord): RoundO
   });
 }
 
-/** A status as the campaign reads it. A partial that makes no sense is left out, with the reason. */
+/** A status as the campaign reads it. A partial that makes no sense is left out with a reason. */
 export function reportOf(status: RegionRoundStatus): RegionReport {
   const partial = partialOf(status);
   return {

@@ -81,7 +81,7 @@ test("publishing the same file again answers with the version that it is", async
   t.deepEqual([again.status, again.body], [200, { version: "demo@2" } as never]);
 });
 
-test("one campaign at a time for a model; stopped by hand it says so to its followers", async (t) => {
+test("one campaign at a time for a model; stopped by hand, it tells its followers", async (t) => {
   const mesh = await startDemoMesh(t, { evaluate: () => 90, regions: ["us"] });
   const { coordinator, regions } = mesh;
   regions[0]!.isHeld = true;

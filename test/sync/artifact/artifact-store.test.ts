@@ -66,7 +66,7 @@ test("a body longer than announced is cut off", async (t) => {
   t.like(fault, { code: "payload-too-large" });
 });
 
-test("an unfinished write is resumed where it stopped, by another process's store too", async (t) => {
+test("an unfinished write is resumed where it stopped, by another process too", async (t) => {
   const dir = folder(t);
   const bytes = Buffer.from("0123456789");
   const first = await createArtifactStore({ dir }).write(nameOf(bytes), 10);
