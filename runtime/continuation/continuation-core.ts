@@ -168,7 +168,8 @@ function cut(state: StreamState, reason: string): StreamEffect[] {
 function leave(state: StreamState, fault: Fault): StreamEffect[] {
   if (!fault.retriable) return [settle(state, fault)];
   state.lastFault = fault;
-  state.fruitless += 1;
+  // Being full is no failure; a stream that has begun comes back for a place, within its waits.
+  if (state.started === null || fault.code !== "overloaded") state.fruitless += 1;
   state.excluded.add(state.key);
   if (state.started !== null && state.departure === null) {
     const atToken = state.delivery.ids.length;
@@ -188,7 +189,10 @@ function nowhere(state: StreamState, why: Fault | null): StreamEffect[] {
   const telling = !begun && why?.code === "overloaded" ? why : null;
   const fault = telling ?? state.lastFault ?? why ?? noSource();
   const waitable = begun || (state.attempt > 0 && fault.retriable && fault.code !== "overloaded");
-  if (!waitable || state.waits >= state.bounds.fruitlessMax) return [settle(state, fault)];
+  const { waitsMax, freshWaitsMax } = state.bounds;
+  if (!waitable || state.waits >= (begun ? waitsMax : freshWaitsMax)) {
+    return [settle(state, fault)];
+  }
   const { delayMs, delayMaxMs } = state.bounds;
   const delay = Math.max(delayMs * 2 ** state.waits, fault.retryAfterMs);
   state.waits += 1;

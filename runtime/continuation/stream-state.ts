@@ -8,6 +8,9 @@ export interface ContinuationBounds {
   readonly fruitlessMax: number;
   /** Sources tried in the whole life of a stream. */
   readonly attemptsMax: number;
+  /** Waits in a row when no other source is there: of a stream that has begun, and of a new one. */
+  readonly waitsMax: number;
+  readonly freshWaitsMax: number;
   /** First delay when no other source is there; doubles up to the longest. */
   readonly delayMs: number;
   readonly delayMaxMs: number;
@@ -16,6 +19,8 @@ export interface ContinuationBounds {
 export const defaultBounds: ContinuationBounds = {
   fruitlessMax: 8,
   attemptsMax: 64,
+  waitsMax: 30,
+  freshWaitsMax: 6,
   delayMs: 100,
   delayMaxMs: 1000,
 };

@@ -10,6 +10,7 @@ import {
   eventsOf,
   promptRequest,
   type Script,
+  started,
   type Truth,
   tokens,
   truthOf,
@@ -184,6 +185,32 @@ test("a stream that gets nowhere ends after a bounded number of sources", (t) =>
   const { fault, attempts } = run(truthOf(["a"], 0), scripts, new Set());
   t.is(fault?.code, "engine-crashed");
   t.is(attempts, defaultBounds.fruitlessMax);
+});
+
+test("a stream that has begun waits long for a place; a new one is refused at once", (t) => {
+  const state = createStream(promptRequest());
+  const full = { kind: "failed", fault: new Fault("overloaded", "full") } as const;
+  const nowhere = { kind: "nowhere", fault: null } as const;
+  advance(state, { kind: "begin" });
+  advance(state, { kind: "picked", key: "k", edge: "a" });
+  const fresh = createStream(promptRequest());
+  advance(fresh, { kind: "begin" });
+  advance(fresh, { kind: "picked", key: "k", edge: "a" });
+  advance(fresh, { ...full, attempt: 1 });
+  t.deepEqual(
+    advance(fresh, nowhere).map(({ kind }) => kind),
+    ["settle"],
+  );
+  advance(state, { kind: "event", attempt: 1, event: started("a") });
+  for (let attempt = 1; attempt <= defaultBounds.waitsMax; attempt += 1) {
+    advance(state, { ...full, attempt });
+    t.is(advance(state, nowhere)[0]?.kind, "wait", `attempt ${attempt}`);
+    advance(state, { kind: "waited" });
+    advance(state, { kind: "picked", key: "k", edge: "a" });
+  }
+  advance(state, { ...full, attempt: defaultBounds.waitsMax + 1 });
+  const [end] = advance(state, nowhere);
+  t.is(end?.kind === "settle" ? end.fault?.code : "", "overloaded");
 });
 
 test("a source that repeats what was delivered, but not all of it, is left", (t) => {
