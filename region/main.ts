@@ -6,7 +6,6 @@ import type { Sha256 } from "../proto/ids.ts";
 import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
 import { discoveryService } from "../runtime/frontend/discovery.ts";
-import { inferenceService } from "../runtime/frontend/grpc-inference.ts";
 import { openAiRoutes } from "../runtime/frontend/openai/routes.ts";
 import { startGrpcServer } from "../runtime/grpc/server.ts";
 import { startHttpServer } from "../runtime/http/server.ts";
@@ -23,6 +22,7 @@ import { type RegionConfig, regionConfigSchema } from "./config.ts";
 import { type DesiredRelay, startDesiredRelay } from "./desired/desired-relay.ts";
 import { DesiredVault } from "./desired/desired-vault.ts";
 import { createGateway, type Gateway } from "./gateway/gateway.ts";
+import { gatewayInferenceService } from "./gateway/gateway-inference.ts";
 import { regionRoutes } from "./gateway/region-routes.ts";
 import { summarize } from "./gateway/region-summary.ts";
 import { publishSummaries } from "./gateway/summary-publisher.ts";
@@ -161,7 +161,7 @@ async function listen(
   app.route("/", artifactRoutes(store, cache));
   app.route("/", roundRoutes(rounds, { region: config.name, http: () => addresses.http }));
   const services = [
-    inferenceService(frontend),
+    gatewayInferenceService(frontend),
     discoveryService(() => topologyOf(summary(), peers)),
     trunkService(gateway, { clock, log }),
   ];

@@ -9,6 +9,7 @@ import {
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { regionId } from "../../proto/ids.ts";
 import { createGateway, type Gateway } from "../../region/gateway/gateway.ts";
+import { gatewayInferenceService } from "../../region/gateway/gateway-inference.ts";
 import { EdgeRegistry } from "../../region/membership/edge-registry.ts";
 import { type PeerAddress, PeerRegistry } from "../../region/spill/peer-registry.ts";
 import { systemClock } from "../../runtime/clock.ts";
@@ -51,7 +52,8 @@ export async function startInProcessRegion(
   const gateway = createGateway({
     ...{ region, edges, peers, clock, random, log, metrics, inFlightMax },
   });
-  const services = [trunkService(gateway, { clock, log })];
+  const frontend = { backend: gateway, log, metrics, clock };
+  const services = [trunkService(gateway, { clock, log }), gatewayInferenceService(frontend)];
   const server = await startGrpcServer({ host: "127.0.0.1", port: 0, services, log });
   t.teardown(async () => {
     edges.close();

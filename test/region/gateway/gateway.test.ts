@@ -1,11 +1,13 @@
 // A region's gateway over real trunks to edges that die, freeze, drain and fill up in mid-stream.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
-import { Fault } from "../../../proto/fault.ts";
+import { Fault, type FaultCode } from "../../../proto/fault.ts";
 import { EmbedRequestSchema, type Finished } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
+import { RegionSummarySchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { explain } from "../../../region/gateway/explanation.ts";
+import { relayedFault } from "../../../region/gateway/relayed-fault.ts";
 import { Caller } from "../../runtime/continuation/scripted-source.ts";
 import { eventually } from "../../support/eventually.ts";
 import { pacedTruth } from "../../support/paced-backend.ts";
@@ -221,6 +223,34 @@ test("unary calls are tried on another edge when one fails", async (t) => {
   two.backend.failWith(new Fault("invalid-argument", "no"));
   const run = region.gateway.embed(request, contextOf());
   t.is((await t.throwsAsync(run, { instanceOf: Fault })).code, "invalid-argument");
+});
+
+test("an embedding that can't be made here is made in another region, once", async (t) => {
+  const eu = await startInProcessRegion(t, "eu");
+  const us = await startInProcessRegion(t, "us", { peers: [eu.address] });
+  await eventually("us sees eu", () => us.peers.get("eu")?.trunk.state === "up");
+  const there = await eu.addEdge("eu-1");
+  const request = create(EmbedRequestSchema, { model: "m", inputs: ["abc"] });
+  t.is((await us.gateway.embed(request, contextOf())).edge, "eu-1");
+  // Now each region can only hope for the other: neither knows what the other has.
+  const sequence = 1n;
+  const told = create(RegionSummarySchema, { ...us.address, incarnation: 1n, sequence });
+  eu.peers.takeSummary("isthmus.summary.us", toBinary(RegionSummarySchema, told));
+  await eventually("eu sees us", () => eu.peers.get("us")?.trunk.state === "up");
+  await there.kill();
+  await eventually("eu-1 is out", () => statusOf(eu.edges, "eu-1") !== "ready");
+  const lost = us.gateway.embed(request, contextOf());
+  t.true((await t.throwsAsync(lost, { instanceOf: Fault })).retriable);
+});
+
+test("what is final for one source isn't for a stream that has others", (t) => {
+  const live = new AbortController().signal;
+  const codeOf = (code: FaultCode, signal = live) => relayedFault(new Fault(code, ""), signal).code;
+  t.is(codeOf("model-not-found"), "model-absent");
+  t.is(codeOf("cancelled"), "link-lost");
+  t.is(codeOf("cancelled", AbortSignal.abort()), "cancelled");
+  t.is(codeOf("context-length-exceeded"), "context-length-exceeded");
+  t.is(codeOf("overloaded"), "overloaded");
 });
 
 test("the explanation shows every edge, its terms, and why it lost", async (t) => {
