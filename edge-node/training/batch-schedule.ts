@@ -34,7 +34,7 @@ function shuffledStream(items: readonly TokenSequence[], seed: number) {
   const orderOf = (pass: number) => {
     let order = orders.get(pass);
     if (!order) {
-      order = permutation(items.length, seededRandom(seed * 1_000_003 + pass));
+      order = permutation(items.length, seededRandom(Math.imul(seed, 0x9e3779b1) + pass));
       orders.clear();
       orders.set(pass, order);
     }
