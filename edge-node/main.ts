@@ -8,6 +8,7 @@ import { EdgeAddressSchema } from "../proto/gen/isthmus/v1/discovery_pb.ts";
 import { sha256 } from "../proto/ids.ts";
 import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
+import { createCompletionMeter } from "../runtime/frontend/completion-meter.ts";
 import { discoveryService } from "../runtime/frontend/discovery.ts";
 import { openAiRoutes } from "../runtime/frontend/openai/routes.ts";
 import { type GrpcServer, startGrpcServer } from "../runtime/grpc/server.ts";
@@ -29,6 +30,7 @@ import { readVitals } from "./heartbeat/vitals.ts";
 import { createLearning, type Learning } from "./learning/learning.ts";
 import { withEdgeGauges } from "./serving/edge-metrics.ts";
 import { EngineBackend } from "./serving/engine-backend.ts";
+import { metered } from "./serving/metered-backend.ts";
 import { ServedModels } from "./serving/served-models.ts";
 import { runTraining } from "./training/run-training.ts";
 import { ArtifactHolder } from "./versions/artifact-holder.ts";
@@ -174,7 +176,8 @@ async function listen(
   );
   // The trunk serves the region: what fails there goes back to it, and is never escalated.
   const inference = edgeInferenceService(frontend, admitted);
-  const services = [inference, trunkService(admitted, { clock, log }), discovery];
+  const trunked = metered(admitted, createCompletionMeter("trunk", metrics, clock));
+  const services = [inference, trunkService(trunked, { clock, log }), discovery];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   scope.onStop(() => grpc.stop(LAST_BYTES_MS));
   const addresses = {
