@@ -9,8 +9,11 @@ export const PING_TICKS = 2;
  * our own process counts once and never condemns the peer.
  */
 export const SILENT_TICKS_MAX = 6;
-/** Client: the newest round trip's weight in the average. */
-export const RTT_WEIGHT = 0.2;
+/**
+ * Client: the newest round trip's weight in the average. A longer one may be a busy process, a
+ * shorter one can only be the path: it counts more.
+ */
+export const RTT_WEIGHT = { longer: 0.1, shorter: 0.5 } as const;
 /** Client: completions in flight on one stream. */
 export const IN_FLIGHT_MAX = 4096;
 /** Client: parallel streams, each its own connection. */

@@ -191,8 +191,8 @@ export class TrunkLane {
   }
 
   #sampleRtt(sampleMs: number): void {
-    const known = this.rttMs > 0;
-    this.rttMs = known ? this.rttMs + RTT_WEIGHT * (sampleMs - this.rttMs) : sampleMs;
+    const weight = sampleMs > this.rttMs ? RTT_WEIGHT.longer : RTT_WEIGHT.shorter;
+    this.rttMs = this.rttMs === 0 ? sampleMs : this.rttMs + weight * (sampleMs - this.rttMs);
   }
 
   #onLost(call: ClientDuplexStream<OpenRequest, OpenResponse>, why: string): void {

@@ -157,16 +157,17 @@ test("a draining edge gets nothing new, and its streams end there", async (t) =>
 test("an edge that fails fast loses its share of the work", async (t) => {
   const region = await startInProcessRegion(t, "us");
   const bad = await region.addEdge("us-1", { intervalMs: 0 });
-  await region.addEdge("us-2", { intervalMs: 0 });
+  const good = await region.addEdge("us-2", { intervalMs: 0 });
   bad.backend.failWith(new Fault("engine-crashed", "boom"));
   // By its report it would be the best by far: it is idle, after all.
   bad.say({ models: [modelState({ prefillTokensPerS: 1e6, decodeTokensPerS: 1e6 })] });
+  good.say({ models: [modelState({ prefillTokensPerS: 1 })] });
   for (let k = 0; k < 30; k += 1) {
     const caller = new Caller();
     await region.gateway.generate(requestFor(2), contextOf(), caller.onEvent);
     t.is(caller.ids.length, 2);
   }
-  t.true(bad.backend.taken.length <= 3, `it got ${bad.backend.taken.length}`);
+  t.true(bad.backend.taken.length <= 5, `it got ${bad.backend.taken.length}`);
 });
 
 test("a conversation stays with the edge that holds its state", async (t) => {
