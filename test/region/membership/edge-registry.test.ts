@@ -7,42 +7,9 @@ import { subjects } from "../../../proto/subjects.ts";
 import { EdgeRegistry } from "../../../region/membership/edge-registry.ts";
 import type { MembershipChange } from "../../../region/membership/membership.ts";
 import { silentLog } from "../../../runtime/log.ts";
-import type { Trunk, TrunkState } from "../../../runtime/trunk/trunk.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
+import { type FakeTrunk, fakeTrunk } from "../fake-trunk.ts";
 import { type HeartbeatFields, heartbeatOf } from "../heartbeat-maker.ts";
-
-interface FakeTrunk extends Trunk {
-  closed: boolean;
-  become(state: TrunkState): void;
-}
-
-function fakeTrunk(address: string): FakeTrunk {
-  const listeners = new Set<(state: TrunkState) => void>();
-  const unserved = () => Promise.reject(new Error("not in this test"));
-  const trunk = {
-    address,
-    state: "connecting" as TrunkState,
-    rttMs: 1,
-    silentMs: 0,
-    inFlight: 0,
-    closed: false,
-    generate: unserved,
-    embed: unserved,
-    score: unserved,
-    onState(listener: (state: TrunkState) => void) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-    close() {
-      trunk.closed = true;
-    },
-    become(state: TrunkState) {
-      trunk.state = state;
-      for (const listener of listeners) listener(state);
-    },
-  };
-  return trunk;
-}
 
 function setUp() {
   const clock = new ManualClock();
