@@ -45,6 +45,8 @@ export class Participant {
   readonly #jobs: RoundJobs;
   #running: Running | null = null;
   #stopped = false;
+  /** Commands are answered one after another: the same one may come twice at once. */
+  #answers: Promise<unknown> = Promise.resolve();
 
   constructor(options: ParticipantOptions) {
     this.#options = options;
@@ -67,7 +69,13 @@ export class Participant {
   }
 
   /** Answers a train command; told again, it answers the same. A yes is durable. */
-  async answer(command: TrainCommand): Promise<TrainReply> {
+  answer(command: TrainCommand): Promise<TrainReply> {
+    const reply = this.#answers.then(() => this.#decide(command));
+    this.#answers = reply.catch(() => {});
+    return reply;
+  }
+
+  async #decide(command: TrainCommand): Promise<TrainReply> {
     const known = this.#jobs.get(jobKey({ command }));
     if (known) return this.#answerAgain(known, command);
     const objection = this.#objection(command);

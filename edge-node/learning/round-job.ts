@@ -1,11 +1,11 @@
 // One round's training on this edge, as it stands on disk: what was asked, how far it is, how it
 // ended. Each change is durable before anybody hears of it.
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { type TrainCommand, TrainCommandSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { namePattern } from "../../proto/ids.ts";
-import { replaceFile } from "../../sync/delta/durable-file.ts";
+import { makeFolder, replaceFile } from "../../sync/delta/durable-file.ts";
 
 /** accepted → trained (the signed delta is on disk) → done or failed. */
 export type JobPhase = "accepted" | "trained" | "done" | "failed";
@@ -39,7 +39,7 @@ export class RoundJobs {
   /** Reads what a former process left. */
   constructor(dir: string) {
     this.#dir = dir;
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
     for (const name of readdirSync(dir)) this.#load(name);
   }
 
@@ -60,7 +60,7 @@ export class RoundJobs {
   /** Saves a job, durably. An ended job keeps nothing but its record. */
   save(job: RoundJob): void {
     const folder = this.folder(job);
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const { command, ...rest } = job;
     const json = { ...rest, command: toJson(TrainCommandSchema, command) };
     replaceFile(join(folder, JOB_FILE), Buffer.from(JSON.stringify(json)));

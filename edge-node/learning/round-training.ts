@@ -15,7 +15,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { signManifest } from "../../sync/delta/delta-manifest.ts";
 import { replaceFile } from "../../sync/delta/durable-file.ts";
 import type { SigningKey } from "../../sync/delta/signing-key.ts";
-import { deltaBetween, normOf } from "../../sync/delta/tensor-map.ts";
+import { clipNorm, deltaBetween, normOf } from "../../sync/delta/tensor-map.ts";
 import { encodeSafetensors, readSafetensors } from "../../sync/formats/safetensors.ts";
 import type { TrainingOptions } from "../training/run-training.ts";
 import type { TrainingJob, TrainingProgress, TrainingResult } from "../training/training-job.ts";
@@ -145,7 +145,7 @@ function writeDelta(
   const { metrics, adapterState } = trained.result;
   const start = trained.startPath ? readSafetensors(trained.startPath).tensors : null;
   const result = readSafetensors(adapterState);
-  const delta = deltaBetween(start, result.tensors);
+  const delta = clipNorm(deltaBetween(start, result.tensors), offer.params!.normMax);
   const bytes = encodeSafetensors({ metadata: result.metadata, tensors: delta });
   replaceFile(path, bytes);
   return signManifest(

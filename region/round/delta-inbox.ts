@@ -129,7 +129,7 @@ export class DeltaInbox {
   async #finish(runner: RoundRunner, edge: string, delta: IncomingDelta): Promise<DeltaAnswer> {
     const { manifest, sha256, total } = delta;
     // Kept from eviction for as long as the round may be summed or looked into.
-    this.#options.deltas.pin(sha256);
+    runner.onEnd(this.#options.deltas.pin(sha256));
     const tensors = readTensors(this.#options.deltas.path(sha256));
     const arrived = { sha256, bytes: this.#options.deltas.size(sha256) ?? 0, tensors };
     const objection = screenDelta(arrived, manifest, await this.#expectation(runner, edge));

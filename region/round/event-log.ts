@@ -2,12 +2,12 @@
 // disk once `append` resolves, and a record torn by a crash is cut off when the log is opened.
 //
 // A record is its length and its CRC-32 (both u32, little-endian), then the JSON in UTF-8.
-import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { Fault } from "../../proto/fault.ts";
-import { syncFolder } from "../../sync/delta/durable-file.ts";
+import { makeFolder, syncFolder } from "../../sync/delta/durable-file.ts";
 
 const HEAD_BYTES = 8;
 /** A record beyond this was never written by us: the log is torn there. */
@@ -24,7 +24,7 @@ export class EventLog {
 
   /** Opens or creates a log; `records` are all that it holds, in order. */
   static async open(path: string): Promise<{ log: EventLog; records: readonly unknown[] }> {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     const fd = openSync(path, "a+", 0o600);
     let records: readonly unknown[];
     try {

@@ -195,7 +195,7 @@ class Rounds implements RegionRounds {
     try {
       const stores = { deltas: this.#deltas, artifacts: this.#options.store };
       const partial = await sumPartial(runner.state, stores);
-      this.#options.store.pin(sha256(partial.artifact!.sha256));
+      runner.onEnd(this.#options.store.pin(sha256(partial.artifact!.sha256)));
       await runner.step({ kind: "summed", partial });
     } catch (thrown) {
       const reason = thrown instanceof Error ? thrown.message : String(thrown);
@@ -253,15 +253,17 @@ class Rounds implements RegionRounds {
   }
 
   /** Keeps what a recovered round refers to from eviction. */
-  #pinFilesOf({ state }: RoundRunner): void {
+  #pinFilesOf(runner: RoundRunner): void {
+    const { state } = runner;
     for (const { manifest, refusals } of state.seats.values()) {
       for (const kept of [manifest, ...refusals.map((refusal) => refusal.manifest)]) {
         const digest = kept?.delta?.sha256 ?? "";
-        if (sha256Pattern.test(digest)) this.#deltas.pin(sha256(digest));
+        if (sha256Pattern.test(digest)) runner.onEnd(this.#deltas.pin(sha256(digest)));
       }
     }
-    if (state.partial && !state.taken)
-      this.#options.store.pin(sha256(state.partial.artifact!.sha256));
+    if (state.partial && !state.taken) {
+      runner.onEnd(this.#options.store.pin(sha256(state.partial.artifact!.sha256)));
+    }
   }
 
   #statusOf(runner: RoundRunner): RegionRoundStatus {

@@ -1,5 +1,6 @@
 // Runs one regional round: takes inputs one after another, lets the core decide, logs the facts
 // before anybody hears of them, then performs the effects. It decides nothing itself.
+import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import type { Clock } from "../../runtime/clock.ts";
 import { EventLog } from "./event-log.ts";
@@ -25,6 +26,8 @@ export class RoundRunner {
     this.#log = log;
     this.#state = state;
     this.#options = options;
+    // Each waiting dispatch and each kept file listens.
+    setMaxListeners(0, this.#ended.signal);
   }
 
   /** Opens a new round in its folder: durable before it is returned. */
@@ -54,6 +57,11 @@ export class RoundRunner {
   /** Aborted once the round runs no more here. */
   get signal(): AbortSignal {
     return this.#ended.signal;
+  }
+
+  /** Has something undone once the round runs no more here. */
+  onEnd(undo: () => void): void {
+    this.signal.addEventListener("abort", undo, { once: true });
   }
 
   /** Performs what is left to do after a recovery. */

@@ -1,5 +1,14 @@
 // Files that are whole and on disk once the call returns, whatever is killed in between.
-import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 
 const OWNER_ONLY = 0o600;
@@ -12,6 +21,14 @@ export function syncFolder(dir: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Makes a folder and those above it that are missing, durably. */
+export function makeFolder(dir: string): void {
+  const first = mkdirSync(dir, { recursive: true });
+  if (first === undefined) return;
+  const top = dirname(first);
+  for (let at = dir; at !== top; at = dirname(at)) syncFolder(dirname(at));
 }
 
 /** Writes every byte at the descriptor's position and makes them durable. */

@@ -7,9 +7,9 @@ import {
   sign,
   verify,
 } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { createFile } from "./durable-file.ts";
+import { createFile, makeFolder } from "./durable-file.ts";
 
 const OWNER_ONLY = 0o600;
 export const PUBLIC_KEY_BYTES = 32;
@@ -23,7 +23,7 @@ export interface SigningKey {
 
 /** Opens the key in a file, or makes it there: durable before it is first used. */
 export function openSigningKey(path: string): SigningKey {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   const found = readKey(path);
   if (found) return signingKey(found);
   const { privateKey } = generateKeyPairSync("ed25519");

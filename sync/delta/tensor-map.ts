@@ -6,6 +6,9 @@ export type TensorMap = ReadonlyMap<string, SafeTensor>;
 /** Shapes by tensor name: what two maps must share to be added. */
 export type TensorLayout = ReadonlyMap<string, readonly number[]>;
 
+/** Far above what rounding to f32 changes in a norm, far below what anybody would notice. */
+const CLIP_MARGIN = 1e-6;
+
 export function layoutOf(tensors: TensorMap): TensorLayout {
   return new Map([...tensors].map(([name, { shape }]) => [name, shape]));
 }
@@ -37,6 +40,22 @@ export function normOf(tensors: TensorMap): number {
     for (const value of tensors.get(name)!.data) sum += value * value;
   }
   return Math.sqrt(sum);
+}
+
+/**
+ * Scales the tensors down to a norm of at most `normMax` (0 means no bound). Just below it, so that
+ * rounding to f32 can't lift the result over it.
+ */
+export function clipNorm(tensors: TensorMap, normMax: number): TensorMap {
+  const norm = normOf(tensors);
+  if (normMax <= 0 || norm <= normMax) return tensors;
+  const factor = (normMax / norm) * (1 - CLIP_MARGIN);
+  return new Map(
+    [...tensors].map(([name, { shape, data }]) => [
+      name,
+      { shape, data: data.map((value) => value * factor) },
+    ]),
+  );
 }
 
 /** The first tensor that holds a NaN or an infinity; null when every number is finite. */

@@ -249,8 +249,11 @@ test.serial("it says no with the reason, and never twice different things", asyn
       /bad\.jsonl:3: not a JSON object$/,
     );
     const offer = offerOf({ campaign: "yes", round: 1 });
-    t.true((await tell("us-1", offer)).accepted);
-    t.true((await tell("us-1", offer)).accepted);
+    const both = await Promise.all([tell("us-1", offer), tell("us-1", offer)]);
+    t.deepEqual(
+      both.map(({ accepted }) => accepted),
+      [true, true],
+    );
     t.is(await reasonOf("us-1", offerOf({ campaign: "no" })), "another round is training here");
     const next = offerOf({ campaign: "yes", round: 2 });
     t.true((await tell("us-1", next)).accepted);

@@ -18,8 +18,9 @@ import {
   screenManifest,
 } from "../../../sync/delta/screening.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
-import { deltaBetween, layoutOf, normOf } from "../../../sync/delta/tensor-map.ts";
+import { clipNorm, deltaBetween, layoutOf, normOf } from "../../../sync/delta/tensor-map.ts";
 import type { SafeTensor } from "../../../sync/formats/safetensors.ts";
+import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "isthmus-screening-"));
 const key = openSigningKey(join(dir, "edge.pem"));
@@ -148,6 +149,26 @@ test("without a norm bound a large delta passes", (t) => {
   const large = new Map([...tensors, ["b", tensor([2, 1], 0, 4000)] as const]);
   const manifest = signManifest({ ...statement, norm: normOf(large) }, key);
   t.is(screen(manifest, { ...arrived, tensors: large }, { ...expected, normMax: 0 }), null);
+});
+
+test("a clipped delta passes the bound that it was clipped to, whatever its size", (t) => {
+  const random = seededRandom(4);
+  for (const size of [0.5, 9, 11, 1e3, 1e9]) {
+    const data = Float32Array.from({ length: 1000 }, () => random.gauss());
+    const factor = size / normOf(new Map([["x", { shape: [1000], data }]]));
+    const scaled = { shape: [1000], data: data.map((value) => value * factor) };
+    const sent = clipNorm(new Map([["x", scaled]]), 10);
+    const norm = normOf(sent);
+    t.true(Math.abs(norm - Math.min(size, 10)) < 1e-4, `${size} became ${norm}`);
+    const expectation = { ...expected, layout: layoutOf(sent) };
+    const manifest = signManifest({ ...statement, norm }, key);
+    t.is(screen(manifest, { ...arrived, tensors: sent }, expectation), null);
+    t.true(
+      size < 10 ||
+        screen(manifest, { ...arrived, tensors: sent }, { ...expectation, normMax: 9 })?.reason ===
+          "norm",
+    );
+  }
 });
 
 test("a delta is the result less the start, and the result itself in the first round", (t) => {
