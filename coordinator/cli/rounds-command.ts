@@ -131,7 +131,10 @@ async function start(args: readonly string[], scope: CommandScope): Promise<void
   const body = { model: positionals[0], rounds, ...groups };
   const campaign = await client.post<CampaignState>("/v1/campaigns", body);
   if (values.wait) {
-    if (!values.json) scope.terminal.print(`${campaign.id}: ${rounds} rounds on ${campaign.model}`);
+    if (!values.json)
+      scope.terminal.print(
+        `${campaign.id}: ${rounds} round${rounds === 1 ? "" : "s"} on ${campaign.model}`,
+      );
     await follow(client, campaign.id, scope, values.json ?? false);
   } else if (values.json) {
     scope.terminal.json(campaign);

@@ -3,6 +3,9 @@
 // Rounds go planned → offered → training → collecting → merging → evaluating → canary → promoted;
 // or end as abandoned (nothing to judge) or rejected (judged, and refused). A late or repeated
 // event changes nothing, so that every step may be told again after a crash.
+//
+// The canary is the one edge that evaluates the candidate beside the served version, exactly as it
+// would be served. What passes the gate there goes to every edge at once; there are no waves yet.
 import type { CampaignEvent, RegionReport } from "./campaign-event.ts";
 import {
   type BucketName,
