@@ -1,6 +1,6 @@
 // A region's round over real NATS and HTTP: from the offer to the partial that the coordinator
 // takes, with everything that edges may send in between.
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -17,6 +17,7 @@ import {
 import { edgeId, regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import type { RoundMember } from "../../../region/round/region-rounds.ts";
+import { ROUNDS_KEPT, ROUNDS_OPEN_MAX } from "../../../region/round/round-archive.ts";
 import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { mergePartials } from "../../../sync/aggregate/merge-partials.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
@@ -321,3 +322,28 @@ test.serial("nonsense over HTTP and NATS is refused and harms nothing", async (t
     t.is(rounds.rounds().length, 1);
   });
 });
+
+test.serial(
+  "open rounds are bounded, and old ones that were taken make room on disk",
+  async (t) => {
+    await withRegion(
+      async ({ rounds }, regionDir) => {
+        for (let i = 1; i <= ROUNDS_OPEN_MAX; i++) {
+          t.false((await rounds.offer(offerOf({ campaign: `open-${i}` }))).done);
+        }
+        const refused = await rounds.offer(offerOf({ campaign: "one-more" }));
+        t.like(refused, { done: true, reason: "too many rounds are open in this region" });
+        // Each round of a campaign ends the one before it.
+        for (let round = 2; round <= ROUNDS_KEPT + 5; round++) {
+          t.false((await rounds.offer(offerOf({ campaign: "open-1", round }))).done);
+        }
+        t.is(rounds.rounds().length, ROUNDS_KEPT);
+        const kept = readdirSync(join(regionDir, "rounds/rounds/open-1"));
+        t.is(kept.length, ROUNDS_KEPT - ROUNDS_OPEN_MAX + 1);
+        t.false(kept.includes("2"));
+        t.true(kept.includes(String(ROUNDS_KEPT + 5)));
+      },
+      () => [],
+    );
+  },
+);
