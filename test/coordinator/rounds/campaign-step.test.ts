@@ -211,7 +211,7 @@ test("whatever happens in whatever order, a campaign keeps its promises", (t) =>
   );
   const timed = fc.tuple(event, fc.integer({ min: 0, max: 200_000 }));
   let most = 0;
-  const law = fc.property(fc.array(timed, { maxLength: 120 }), (events) => {
+  const law = fc.property(fc.array(timed, { maxLength: 120, size: "max" }), (events) => {
     let campaign = campaignOf(3);
     let nowMs = startMs;
     for (const [happened, passedMs] of events) {
@@ -238,4 +238,20 @@ test("whatever happens in whatever order, a campaign keeps its promises", (t) =>
   });
   t.notThrows(() => fc.assert(law, { seed: 8, numRuns: 1500 }));
   t.is(most, 3);
+});
+
+test("a word about another round changes nothing, in no phase", (t) => {
+  let campaign = campaignOf(3);
+  const others = [0, 2, 3].flatMap((round) => [
+    ...wholeRound(round),
+    measured("candidate", round, 0),
+    { kind: "pull-failed", round, region: "eu", reason: "x" } as const,
+    { kind: "round-failed", round, reason: "x" } as const,
+  ]);
+  for (const event of [baseline, ...wholeRound(1).slice(0, -1)]) {
+    campaign = step(campaign, event, startMs);
+    for (const other of others) {
+      t.is(step(campaign, other, startMs), campaign, `${other.kind} in ${campaign.round?.phase}`);
+    }
+  }
 });
