@@ -1,0 +1,63 @@
+// A federated campaign on a real mesh while a caller streams without a break: what the end-to-end
+// test runs a slice of, and the proof runs whole.
+import { CoordinatorClient } from "../../coordinator/cli/coordinator-client.ts";
+import type { CampaignState } from "../../coordinator/rounds/campaign-state.ts";
+import { grpcDoor, prompts, runStreams } from "./stream-set.ts";
+import type { TestMesh } from "./test-mesh.ts";
+
+const CALLER_PROMPTS = 40;
+
+export interface CampaignRun {
+  readonly campaign: CampaignState;
+  /** What a caller of the gateway got meanwhile. */
+  readonly caller: CallerLog;
+}
+
+export interface CallerLog {
+  readonly streams: number;
+  /** Versions that answered, in order of their first answer. */
+  readonly versions: readonly string[];
+}
+
+/** Runs a campaign to its end. Throws when a stream of the caller breaks. */
+export async function runCampaign(
+  mesh: TestMesh,
+  order: { rounds: number; params?: object },
+  onChange: (campaign: CampaignState) => void = () => {},
+): Promise<CampaignRun> {
+  const stop = new AbortController();
+  const coordinator = new CoordinatorClient(mesh.http("coordinator"), stop.signal);
+  const caller = callWithoutBreak(mesh.grpc("us"), stop.signal);
+  try {
+    const started = await coordinator.post<CampaignState>("/v1/campaigns", {
+      model: "commands",
+      ...order,
+    });
+    let campaign = started;
+    const path = `/v1/campaigns/${started.id}/events`;
+    for await (const state of coordinator.follow<CampaignState>(path)) {
+      campaign = state;
+      onChange(state);
+    }
+    stop.abort();
+    return { campaign, caller: await caller };
+  } finally {
+    stop.abort();
+  }
+}
+
+/** One stream after another until told to stop; each must end complete. */
+async function callWithoutBreak(address: string, signal: AbortSignal): Promise<CallerLog> {
+  const { open, close } = grpcDoor(address);
+  const wanted = prompts(CALLER_PROMPTS);
+  const versions = new Set<string>();
+  let streams = 0;
+  while (!signal.aborted) {
+    const [record] = await runStreams(open, [wanted[streams % wanted.length]!]);
+    if (record?.finished === null) throw new Error("a stream ended without its last event");
+    versions.add(record?.started?.version ?? "");
+    streams += 1;
+  }
+  close();
+  return { streams, versions: [...versions] };
+}
