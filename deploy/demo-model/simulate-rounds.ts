@@ -42,6 +42,7 @@ const { values } = parseArgs({
     "learning-rate": { type: "string", default: "4e-3" },
     "last-round-share": { type: "string", default: "0.2" },
     "final-share": { type: "string", default: "0.3" },
+    "server-rate": { type: "string", default: "1" },
     "replay-share": { type: "string", default: "0.3" },
     evaluate: { type: "string", default: "60" },
     every: { type: "string", default: "2" },
@@ -98,14 +99,22 @@ async function trainEdge(
   return { metrics, adapter: decodeAdapterState(fs.readFileSync(adapterState), adapterState) };
 }
 
-/** Means of all A and all B; every edge weighs the same. */
-function average(adapters: readonly LoraAdapter[]): LoraAdapter {
+/**
+ * start + rate · (mean of all results − start), of A and B apart; every edge weighs the same. A
+ * rate over 1 makes up for dialects that know nothing of each other: each moves the mean by a third.
+ */
+function merge(
+  adapters: readonly LoraAdapter[],
+  start: LoraAdapter | undefined,
+  rate: number,
+): LoraAdapter {
   const [first] = adapters as [LoraAdapter];
   const mean = (weight: string, factor: "a" | "b") => {
     const parts = adapters.map(({ modules }) => (modules.get(weight) as LoraModule)[factor]);
+    const from = start?.modules.get(weight)?.[factor];
     return (parts[0] as Float32Array).map((_, i) => {
-      const sum = parts.reduce((total, part) => total + (part[i] as number), 0);
-      return sum / parts.length;
+      const average = parts.reduce((sum, part) => sum + (part[i] as number), 0) / parts.length;
+      return from ? (from[i] as number) + rate * (average - (from[i] as number)) : average;
     });
   };
   const modules = new Map(
@@ -132,10 +141,16 @@ const describe = (shares: Record<string, number>) =>
     .join("  ");
 console.log(`base      ${describe(await exactMatch(llama, { modelPath: values.base }, sets))}`);
 let start: string | undefined;
+let global: LoraAdapter | undefined;
 for (let round = 0; round < rounds; round++) {
   const results = [];
   for (const edge of edges) results.push(await trainEdge(edge, round, start));
-  const merged = average(results.map(({ adapter }) => adapter));
+  const merged = merge(
+    results.map(({ adapter }) => adapter),
+    global,
+    Number(values["server-rate"]),
+  );
+  global = merged;
   start = fileOf("global.safetensors");
   fs.writeFileSync(start, encodeAdapterState(merged));
   const adapterPath = fileOf("global.gguf");
