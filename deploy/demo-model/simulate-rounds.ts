@@ -100,8 +100,7 @@ async function trainEdge(
 }
 
 /**
- * start + rate · (mean of all results − start), of A and B apart; every edge weighs the same. A
- * rate over 1 makes up for dialects that know nothing of each other: each moves the mean by a third.
+ * start + rate · (mean of all results − start), of A and B apart; every edge weighs the same.
  */
 function merge(
   adapters: readonly LoraAdapter[],
