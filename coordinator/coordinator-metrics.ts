@@ -44,7 +44,7 @@ export function registerMetrics(options: CoordinatorMetricsOptions): () => void 
   });
   const read = () => {
     lag.set(replica.lag);
-    open.set(campaigns.list().filter((campaign) => !isOver(campaign)).length);
+    open.set(campaigns.open().length);
     edges.reset();
     for (const { region, alive } of fleet.edges()) edges.inc({ region, alive: String(alive) });
   };

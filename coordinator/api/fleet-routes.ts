@@ -5,7 +5,6 @@ import { EdgeSummarySchema, RegionSummarySchema } from "../../proto/gen/isthmus/
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { Fleet } from "../rollout/fleet.ts";
 import { rolloutProgress } from "../rollout/rollout-progress.ts";
-import { isOver } from "../rounds/campaign-state.ts";
 import type { Campaigns } from "../rounds/campaigns.ts";
 
 export interface FleetRoutesOptions {
@@ -50,12 +49,9 @@ export function fleetRoutes(options: FleetRoutesOptions): Hono {
         const rollout = served === null ? null : rolloutProgress(model, served, edges);
         return { model, served, versions, rollout };
       }),
-      campaigns: campaigns
-        .list()
-        .filter((campaign) => !isOver(campaign))
-        .map(({ id, model, phase, round, rounds }) => {
-          return { id, model, phase, rounds, round: round?.number, roundPhase: round?.phase };
-        }),
+      campaigns: campaigns.open().map(({ id, model, phase, round, rounds }) => {
+        return { id, model, phase, rounds, round: round?.number, roundPhase: round?.phase };
+      }),
     });
   });
   return app;

@@ -59,6 +59,11 @@ export class Campaigns {
       .sort((a, b) => b.createdMs - a.createdMs || (a.id < b.id ? 1 : -1));
   }
 
+  /** Those under way. */
+  open(): readonly CampaignState[] {
+    return [...this.#runners.values()].map(({ state }) => state);
+  }
+
   /** Faults: `not-found`. */
   get(id: string): CampaignState {
     const record = this.#options.records.get(`campaign.${id}`);
@@ -81,14 +86,11 @@ export class Campaigns {
    */
   start(request: CampaignRequest): CampaignState {
     const { catalogue, clock, records, regions } = this.#options;
-    const known = this.list();
-    const open = known.find(({ model, phase }) => {
-      return model === request.model && (phase === "measuring" || phase === "running");
-    });
+    const open = this.open().find(({ model }) => model === request.model);
     if (open !== undefined) {
       throw new Fault("conflict", `${open.id} is under way for ${request.model}; stop it first`);
     }
-    if (known.length >= CAMPAIGNS_MAX) {
+    if (records.list("campaign.").length >= CAMPAIGNS_MAX) {
       throw new Fault("conflict", `at most ${CAMPAIGNS_MAX} campaigns are kept`);
     }
     const id = this.#freeId(request.model, clock.now());
