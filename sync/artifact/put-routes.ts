@@ -1,8 +1,9 @@
 // PUT /v1/artifacts/<sha256>: takes an artifact in, as one body or in resumable pieces.
 //
 // A piece carries `Content-Range: bytes a-b/total`; the answer is 201 when the artifact is whole
-// and verified, else 202 with `Upload-Offset`, the first byte still missing. `Content-Range: bytes */n`
-// with an empty body asks for that offset. A piece that starts elsewhere gets 409 and the offset.
+// and verified, else 202 with `Upload-Offset`, the first byte still missing. `Content-Range:
+// bytes */n` with an empty body asks for that offset. A piece that starts elsewhere gets 409 and
+// the offset.
 import { type Context, Hono } from "hono";
 import { Fault } from "../../proto/fault.ts";
 import { type Sha256, sha256Pattern } from "../../proto/ids.ts";

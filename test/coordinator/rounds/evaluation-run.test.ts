@@ -82,7 +82,7 @@ test("an edge that dies while it evaluates is not waited for", async (t) => {
   t.deepEqual((await evaluation).edges, ["us/b"]);
 });
 
-test("private sets of one name are counted together; an edge without one is left out", async (t) => {
+test("private sets of one name count together; an edge without one is left out", async (t) => {
   const { options } = setUp({
     a: { dataset: "media", examples: 10, exact: 4 },
     b: { dataset: "media", examples: 30, exact: 30 },
