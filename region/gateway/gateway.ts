@@ -6,6 +6,7 @@ import type {
   ModelInfo,
   ScoreRequest,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import { ModelStatus } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { RegionId } from "../../proto/ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Candidate, StreamView } from "../../runtime/continuation/candidate.ts";
@@ -210,7 +211,10 @@ function shortestQueueMs(edges: EdgeRegistry): number {
   let leastMs = Infinity;
   for (const { heartbeat, status } of edges.members()) {
     if (status !== "ready") continue;
-    for (const { queued, slots, remainingTokensMean, decodeTokensPerS } of heartbeat.models) {
+    for (const model of heartbeat.models) {
+      // A version that is still on its way has no queue, and can't take a request either.
+      if (model.status !== ModelStatus.READY) continue;
+      const { queued, slots, remainingTokensMean, decodeTokensPerS } = model;
       const turnMs = (remainingTokensMean / Math.max(1, decodeTokensPerS)) * 1000;
       leastMs = Math.min(leastMs, ((queued + 1) * turnMs) / Math.max(1, slots));
     }

@@ -5,7 +5,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
 import { Fault, type FaultCode } from "../../../proto/fault.ts";
 import { EmbedRequestSchema, type Finished } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
-import { RegionSummarySchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
+import { ModelStatus, RegionSummarySchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { explain } from "../../../region/gateway/explanation.ts";
 import { relayedFault } from "../../../region/gateway/relayed-fault.ts";
 import { Caller } from "../../runtime/continuation/scripted-source.ts";
@@ -130,7 +130,9 @@ test("what an edge reports as full is told as a 429 with the predicted wait", as
   const region = await startInProcessRegion(t, "us");
   const edge = await region.addEdge("us-1");
   const full = { active: 8, queued: 32, remainingTokensMean: 200, decodeTokensPerS: 100 };
-  edge.say({ models: [modelState(full)] });
+  // A version on its way has no queue yet: it says nothing of when a request could be served.
+  const pending = { status: ModelStatus.LOADING, version: "m@2", slots: 0 };
+  edge.say({ models: [modelState(full), modelState(pending)] });
   const refused = region.gateway.generate(requestFor(3), contextOf(), () => {});
   const fault = await t.throwsAsync(refused, { instanceOf: Fault });
   t.is(fault.code, "overloaded");
