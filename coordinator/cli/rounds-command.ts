@@ -31,6 +31,7 @@ const knobs = {
   rank: ["params", "rank"],
   alpha: ["params", "alpha"],
   "learning-rate": ["params", "learningRate"],
+  "final-rate-share": ["params", "finalRateShare"],
   steps: ["params", "steps"],
   batch: ["params", "batch"],
   "sequence-length": ["params", "sequenceLength"],
@@ -66,7 +67,7 @@ export const roundsCommand: Command = {
         "--gate-margin P     points of exact match that the public set may lose (5)",
         "--examples N        examples of each set that an evaluation takes (100)",
         "--rank, --alpha, --learning-rate, --steps, --batch, --sequence-length,",
-        "--replay-share, --norm-max, --seed   how each edge trains",
+        "--final-rate-share, --replay-share, --norm-max, --seed   how each edge trains",
       ],
       examples: [
         "isthmus rounds start commands --rounds 10 --wait",

@@ -8,6 +8,8 @@ export const trainParamsSchema = z.strictObject({
   rank: z.int().min(1).max(256),
   alpha: z.number().positive().max(4096),
   learningRate: z.number().positive().max(1),
+  /** Learning rate of the last round as a share of the first one's; between them it falls evenly. */
+  finalRateShare: z.number().min(0.01).max(1),
   /** Optimizer steps of one edge in one round. */
   steps: z.int().min(1).max(10_000),
   batch: z.int().min(1).max(1024),
@@ -28,6 +30,8 @@ export const trainDefaults: TrainPlan = {
   rank: 16,
   alpha: 32,
   learningRate: 4e-3,
+  // Late rounds average what edges found apart: small steps keep them close to each other.
+  finalRateShare: 0.2,
   steps: 45,
   batch: 16,
   sequenceLength: 52,

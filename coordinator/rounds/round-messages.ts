@@ -29,7 +29,7 @@ const bucketNames: Record<Bucket, BucketName> = {
 /** The offer of the round under way. Requires: there is one; `version` is the good one's record. */
 export function offerOf(campaign: CampaignState, version: VersionRecord): RoundOffer {
   const { params, round, good } = campaign;
-  const { seed, ...settings } = params;
+  const { seed, finalRateShare: _, ...settings } = params;
   const number = round?.number ?? 0;
   return create(RoundOfferSchema, {
     campaign: campaign.id,
@@ -39,6 +39,7 @@ export function offerOf(campaign: CampaignState, version: VersionRecord): RoundO
     ...(good.training === null ? {} : { adapterState: artifactOf(good.training.state) }),
     params: {
       ...settings,
+      learningRate: learningRateOf(campaign, number),
       timeLimitMs: Math.floor(campaign.rules.roundTimeoutMs * TRAINING_SHARE),
       // Another seed each round: the same start and data would only give the same delta again.
       seed: BigInt(seed + number - 1),
@@ -47,6 +48,11 @@ export function offerOf(campaign: CampaignState, version: VersionRecord): RoundO
     deadlineMs: BigInt(round?.deadlineMs ?? 0),
     quorum: 1,
   });
+}
+
+function learningRateOf({ params, rounds }: CampaignState, number: number): number {
+  const done = rounds > 1 ? (number - 1) / (rounds - 1) : 0;
+  return params.learningRate * (1 - (1 - params.finalRateShare) * done);
 }
 
 /** A status as the campaign reads it. A partial that makes no sense is left out with a reason. */

@@ -1,0 +1,41 @@
+// What a campaign tells the regions: the same offer for the same round, and a falling learning rate.
+import test from "ava";
+import type { VersionRecord } from "../../../coordinator/catalogue/model-record.ts";
+import type { CampaignState } from "../../../coordinator/rounds/campaign-state.ts";
+import { ruleDefaults, trainDefaults } from "../../../coordinator/rounds/params.ts";
+import { offerOf } from "../../../coordinator/rounds/round-messages.ts";
+
+const base = { sha256: "a".repeat(64), bytes: 10, name: "demo.gguf" };
+const version = {
+  model: "demo",
+  version: "demo@1",
+  base,
+  adapters: [],
+} as unknown as VersionRecord;
+
+function offer(number: number, rounds: number, finalRateShare = 0.2) {
+  const campaign = {
+    ...{ id: "demo-1", model: "demo", rounds, replay: null, rules: ruleDefaults },
+    params: { ...trainDefaults, learningRate: 0.01, finalRateShare },
+    good: { version: "demo@1", training: null },
+    round: { number, deadlineMs: 1 },
+  } as unknown as CampaignState;
+  return offerOf(campaign, version);
+}
+
+const rateOf = (number: number, rounds: number, share?: number) =>
+  Number(offer(number, rounds, share).params?.learningRate.toFixed(6));
+
+test("the learning rate falls evenly from the first round to its share in the last", (t) => {
+  t.deepEqual(
+    [1, 2, 3, 4, 5].map((number) => rateOf(number, 5)),
+    [0.01, 0.008, 0.006, 0.004, 0.002],
+  );
+  t.is(rateOf(1, 1), 0.01, "a single round trains at the full rate");
+  t.is(rateOf(5, 5, 1), 0.01, "a share of 1 keeps it");
+});
+
+test("an offer is the same each time it is told, and another round's has another seed", (t) => {
+  t.deepEqual(offer(2, 5), offer(2, 5));
+  t.not(offer(1, 5).params?.seed, offer(2, 5).params?.seed);
+});
