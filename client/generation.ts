@@ -26,7 +26,7 @@ export function startGeneration(run: Run, outer?: AbortSignal): Generation {
   };
   const onEvent = (event: GenerateResponse) => {
     if (queue.length >= QUEUED_EVENTS_MAX) {
-      const message = `The reader is ${QUEUED_EVENTS_MAX} events behind. Read faster, or ask for less.`;
+      const message = `The reader is ${QUEUED_EVENTS_MAX} events behind; read faster.`;
       throw new Fault("slow-consumer", message, { stage: "interrupted" });
     }
     queue.push(event);

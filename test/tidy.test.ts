@@ -47,7 +47,11 @@ const bans: readonly Ban[] = [
   { pattern: /\bDate\.now\(|new Date\(\)/, what: "the wall clock", owners: ["runtime/clock.ts"] },
   { pattern: /\bMath\.random\(/, what: "global randomness", owners: ["runtime/random.ts"] },
   { pattern: /\bset(Timeout|Interval)\(/, what: "timers", owners: ["runtime/clock.ts"] },
-  { pattern: /\bprocess\.env\b/, what: "the environment", owners: ["coordinator/cli"] },
+  {
+    pattern: /\bprocess\.env\b/,
+    what: "the environment",
+    owners: ["coordinator/cli", "edge-node/engine/llama/engine-child.ts"],
+  },
   { pattern: /\bconsole\.\w+\(/, what: "the console", owners: ["coordinator/cli"] },
 ];
 

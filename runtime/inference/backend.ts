@@ -1,5 +1,5 @@
 // The port behind which a completion is made: an engine, a trunk to another process, a router over
-// many edges. Frontends (OpenAI, gRPC, trunk) call it; decorators (admission, continuation) wrap it.
+// many edges. Frontends (OpenAI, gRPC, trunk) call it; admission and continuation wrap it.
 import type {
   EmbedRequest,
   EmbedResponse,

@@ -31,7 +31,7 @@ test.after.always(async () => {
   await mesh?.[Symbol.asyncDispose]();
 });
 
-/** Strikes once: at the first edge that has several streams midway, some tokens out, more to come. */
+/** Strikes once: at the first edge that has several streams midway. */
 function strikeOnce(strike: (edge: string) => void) {
   const midway = new Map<string, Set<StreamRecord>>();
   let struck = "";

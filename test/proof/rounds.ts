@@ -1,6 +1,6 @@
-// `npm run prove:rounds`: the whole federated campaign on a real mesh, while a caller streams. Every
-// dialect starts near 0 and must end at 80 % exact match or more, and the base domain within 5
-// points of before. Prints each round; exits 1 when a target is missed.
+// `npm run prove:rounds`: the whole federated campaign on a real mesh, while a caller streams.
+// Every dialect starts near 0 and must end at 80 % exact match or more, and the base domain within
+// 5 points of before. Prints each round; exits 1 when a target is missed.
 import { writeFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";

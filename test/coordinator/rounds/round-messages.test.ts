@@ -1,4 +1,4 @@
-// What a campaign tells the regions: the same offer for the same round, and a falling learning rate.
+// What a campaign tells the regions: one offer for one round, and a falling learning rate.
 import test from "ava";
 import type { VersionRecord } from "../../../coordinator/catalogue/model-record.ts";
 import type { CampaignState } from "../../../coordinator/rounds/campaign-state.ts";

@@ -5,7 +5,7 @@ import { silentLog } from "../../../runtime/log.ts";
 import { randomModel } from "../../models/tiny-model.ts";
 import { eventually } from "../../support/eventually.ts";
 
-test("a started engine has measured its prefill and decode rates, in a small context too", async (t) => {
+test("a started engine has measured its rates, in a small context too", async (t) => {
   const settings = { slots: 2, contextSize: 64, threads: 1, gpu: false };
   const start = engineStarter(settings, silentLog(), () => {});
   const modelPath = await randomModel();
