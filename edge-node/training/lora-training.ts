@@ -158,6 +158,7 @@ function buildTrainer(job: CompleteTrainingJob, model: GgufFile, data: PreparedD
     threads: job.threads,
     weightDecay: job.weightDecay,
     clipNorm: job.clipNorm,
+    rateShareOfA: job.rateShareOfA,
     transposedType: isFloat ? TensorType.f16 : TensorType.q8_0,
   });
   return { trainer, target };

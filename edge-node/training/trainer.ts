@@ -28,6 +28,8 @@ export interface TrainerOptions {
   readonly supervised: number;
   readonly threads: number;
   readonly weightDecay: number;
+  /** The learning rate of an adapter's A as a share of that of everything else; default 1. */
+  readonly rateShareOfA?: number;
   /** The global gradient norm above which a step is scaled down. */
   readonly clipNorm: number;
   readonly transposedType: TransposedType;
@@ -44,6 +46,8 @@ const LORA_LOSS_SCALE = 1024;
 interface InputTensors extends LlamaInputs {
   readonly labels: Tensor;
   readonly adam: Tensor;
+  /** The same for A's, which have a learning rate of their own. */
+  readonly adamOfA: Tensor;
   readonly lossSeed: Tensor;
   readonly clip: Tensor;
 }
@@ -111,20 +115,22 @@ export class Trainer {
   step(sequences: readonly TokenSequence[], learningRate: number): number {
     this.#setBatch(sequences);
     this.#updates++;
-    writeTensor(
-      this.#ggml,
-      this.#inputs.adam,
-      Float32Array.of(
-        learningRate,
-        FIRST_MOMENT_DECAY,
-        SECOND_MOMENT_DECAY,
-        ADAM_EPSILON,
-        this.#options.weightDecay,
-        1 / (1 - FIRST_MOMENT_DECAY ** this.#updates),
-        1 / (1 - SECOND_MOMENT_DECAY ** this.#updates),
-      ),
-    );
+    this.#setRate(this.#inputs.adam, learningRate);
+    this.#setRate(this.#inputs.adamOfA, learningRate * (this.#options.rateShareOfA ?? 1));
     return this.#compute(this.#graph);
+  }
+
+  #setRate(adam: Tensor, learningRate: number): void {
+    const settings = Float32Array.of(
+      learningRate,
+      FIRST_MOMENT_DECAY,
+      SECOND_MOMENT_DECAY,
+      ADAM_EPSILON,
+      this.#options.weightDecay,
+      1 / (1 - FIRST_MOMENT_DECAY ** this.#updates),
+      1 / (1 - SECOND_MOMENT_DECAY ** this.#updates),
+    );
+    writeTensor(this.#ggml, adam, settings);
   }
 
   /** The mean loss a supervised token of a batch, without learning from it. */
@@ -174,6 +180,7 @@ export class Trainer {
       rowMask: declare(TensorType.f32, 1, supervised),
       labels: declare(TensorType.f32, this.shape.vocabulary, supervised),
       adam: declare(TensorType.f32, 7),
+      adamOfA: declare(TensorType.f32, 7),
       lossSeed: declare(TensorType.f32, 1),
       clip: declare(TensorType.f32, 1),
     };
@@ -242,9 +249,9 @@ export class Trainer {
     );
     const clipped = ggml.ggml_clamp(c, ggml.ggml_div(c, this.#inputs.clip, norm), 0, 1);
     const factor = ggml.ggml_scale(c, clipped, 1 / this.#lossScale);
-    for (const { value, firstMoment, secondMoment } of this.parameters.list) {
+    for (const { name, value, firstMoment, secondMoment } of this.parameters.list) {
       const gradient = ggml.ggml_mul(c, gradientOf(value), factor);
-      const { adam } = this.#inputs;
+      const adam = name.endsWith(".lora_a") ? this.#inputs.adamOfA : this.#inputs.adam;
       const update = ggml.ggml_opt_step_adamw(c, value, gradient, firstMoment, secondMoment, adam);
       ggml.ggml_build_forward_expand(this.#graph, update);
     }

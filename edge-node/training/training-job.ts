@@ -30,6 +30,11 @@ const schema = z.strictObject({
   learningRate: z.number().positive().max(1),
   /** The share of the learning rate that the last step has; it falls linearly. */
   finalLearningRateShare: z.number().min(0).max(1).default(0.3),
+  /**
+   * The learning rate of A as a share of B's. Averaging A and B apart is exact as far as A stays
+   * the same on all edges, so a small share loses less in a merge. Source: LoRA+, FFA-LoRA.
+   */
+  rateShareOfA: z.number().min(0).max(1).default(1),
   warmupSteps: z.int().min(0).max(STEPS_MAX).default(5),
   steps: z.int().min(1).max(STEPS_MAX),
   /** Sequences a step. */

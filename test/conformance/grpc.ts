@@ -1,7 +1,6 @@
 // The public gRPC interface as our own client and a Python one see it, the latter knowing nothing
 // but the address.
-import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { execFile, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { Client, ServiceError } from "@grpc/grpc-js";
@@ -162,22 +161,22 @@ const PYTHON_TIMEOUT_MS = 60_000;
 const run = promisify(execFile);
 
 /** A Python that has grpcio: Debian's package belongs to /usr/bin/python3, whatever PATH says. */
-async function findPython(): Promise<string> {
-  for (const python of ["/usr/bin/python3", "python3"]) {
-    if (python.startsWith("/") && !existsSync(python)) continue;
-    try {
-      await run(python, ["-c", "import grpc, google.protobuf"]);
-      return python;
-    } catch {
-      // without grpcio; the next one may have it
-    }
-  }
-  throw new Error(`No Python with grpcio found. Run: ${pythonInstall}`);
+function findPython(): string | undefined {
+  return ["/usr/bin/python3", "python3"].find((python) => {
+    const found = spawnSync(python, ["-c", "import grpc, google.protobuf"]);
+    return found.error === undefined && found.status === 0;
+  });
 }
 
 function pythonTests(test: TestFn, target: GetTarget): void {
-  test("grpc: a Python client learns the schema by reflection and streams", async (t) => {
-    const python = await findPython();
+  const title = "grpc: a Python client learns the schema by reflection and streams";
+  const python = findPython();
+  if (python === undefined) {
+    // The one client that npm doesn't bring. The gate installs it; elsewhere it is left to you.
+    test.skip(`${title} (needs: ${pythonInstall})`, () => {});
+    return;
+  }
+  test(title, async (t) => {
     const { grpc, model, prompt } = target();
     const args = [pythonScript, grpc, "--model", model, "--prompt", prompt, "--max-tokens", "16"];
     const { stdout } = await run(python, args, { timeout: PYTHON_TIMEOUT_MS });
