@@ -50,7 +50,7 @@ export function missingPlatformPackages({ packages }: Lockfile): Map<string, Loc
   return missing;
 }
 
-/** The lock with those entries in it, in npm's order. They have no hash: nobody here has seen it. */
+/** The lock with those entries in it, in npm's order; without a hash, as nobody has seen one. */
 export function completeLockfile<L extends Lockfile>(lock: L): L {
   const added = [...missingPlatformPackages(lock)].map(
     ([name, entry]) => [`node_modules/${name}`, entry] as const,

@@ -121,16 +121,11 @@ export class Trainer {
   }
 
   #setRate(adam: Tensor, learningRate: number): void {
-    const settings = Float32Array.of(
-      learningRate,
-      FIRST_MOMENT_DECAY,
-      SECOND_MOMENT_DECAY,
-      ADAM_EPSILON,
-      this.#options.weightDecay,
-      1 / (1 - FIRST_MOMENT_DECAY ** this.#updates),
-      1 / (1 - SECOND_MOMENT_DECAY ** this.#updates),
-    );
-    writeTensor(this.#ggml, adam, settings);
+    const decays = [FIRST_MOMENT_DECAY, SECOND_MOMENT_DECAY];
+    const corrections = decays.map((decay) => 1 / (1 - decay ** this.#updates));
+    const { weightDecay } = this.#options;
+    const settings = [learningRate, ...decays, ADAM_EPSILON, weightDecay, ...corrections];
+    writeTensor(this.#ggml, adam, Float32Array.from(settings));
   }
 
   /** The mean loss a supervised token of a batch, without learning from it. */
