@@ -11,8 +11,8 @@ export interface KeepaliveMs {
   readonly timeoutMs: number;
 }
 
-/** Sees a black hole in about 1.5 s. */
-export const peerKeepalive: KeepaliveMs = { timeMs: 1000, timeoutMs: 500 };
+/** Sees a black hole in about 2.5 s. A shorter timeout takes a process that is busy for dead. */
+export const peerKeepalive: KeepaliveMs = { timeMs: 1000, timeoutMs: 1500 };
 
 export function channelOptions(keepalive: KeepaliveMs = peerKeepalive): ChannelOptions {
   return {

@@ -101,9 +101,11 @@ test.serial("the same job gives the same bytes, and another data seed gives othe
 });
 
 test.serial("a run that is killed midway resumes to the same bytes", async (t) => {
-  const whole = await runTraining(job("whole", { checkpointEverySteps: 3 }));
+  // Long enough that the kill comes before the end, however late we hear of step 8.
+  const long = { steps: 300, checkpointEverySteps: 3 };
+  const whole = await runTraining(job("whole", long));
   const controller = new AbortController();
-  const interrupted = job("interrupted", { checkpointEverySteps: 3 });
+  const interrupted = job("interrupted", long);
   const aborted = await t.throwsAsync(
     runTraining(interrupted, {
       signal: controller.signal,
