@@ -9,6 +9,8 @@ import { MeshRefused, UsageError } from "./usage-error.ts";
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+/** A terminal's Ctrl-C reaches us twice under npm, which passes on what we got already. */
+const SAME_SIGNAL_MS = 1000;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -44,13 +46,16 @@ async function run(args: readonly string[], settings: LauncherSettings): Promise
     return;
   }
   const stopping = new AbortController();
+  let stoppingSinceMs = 0;
   let mesh: MeshHandle | undefined;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
       if (stopping.signal.aborted) {
+        if (performance.now() - stoppingSinceMs < SAME_SIGNAL_MS) return;
         mesh?.forceStop();
         process.exit(EXIT_FAILED); // what is still starting ends with the reaper
       }
+      stoppingSinceMs = performance.now();
       say("\nstopping (once more to stop at once)");
       stopping.abort();
       void mesh?.stop().then(() => process.exit(0));

@@ -50,6 +50,9 @@ test.serial("Ctrl-C stops everything, prints nothing alarming and exits with 0",
   t.is(pids.length, 6 + 1 + 2 + 2);
   t.is(livingGroups(pids).length, pids.length);
   launched.child.kill("SIGINT");
+  // Under npm the same Ctrl-C comes twice: from the terminal, and passed on.
+  await eventually("it is stopping", () => launched.output().includes("stopping"));
+  launched.child.kill("SIGINT");
   t.is(await finished(launched), 0, launched.output());
   t.deepEqual(livingGroups(pids), []);
   t.notRegex(launched.output(), /ended|Error/);
