@@ -1,6 +1,6 @@
 // Streams outlive their node, a region outlives its edges, serving outlives the coordinator and the
 // nats-servers: on a real mesh of three regions, with real signals.
-import anyTest, { type TestFn } from "ava";
+import anyTest, { type ExecutionContext, type TestFn } from "ava";
 import { connect } from "../../client/index.ts";
 import type { GenerateResponse } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { eventually } from "../support/eventually.ts";
@@ -18,6 +18,18 @@ import { startTestMesh, type TestMesh } from "./test-mesh.ts";
 const STREAMS = 20;
 /** How many streams must be midway on one edge before the blow falls on it. */
 const MIDWAY = 4;
+
+/** Blows dealt before a test gives up on finding a stream midway. */
+const ATTEMPTS_MAX = 4;
+
+interface Blow {
+  readonly open: OpenStream;
+  strike(edge: string): Promise<void>;
+  /** Makes the mesh whole again. */
+  restore(edge: string): Promise<void>;
+  /** host:port of an edge or gateway that scores what was delivered. */
+  readonly judge: string;
+}
 
 const test = anyTest as TestFn<{ mesh: TestMesh }>;
 let mesh: TestMesh;
@@ -65,43 +77,65 @@ async function withGateway<T>(region: string, use: (open: OpenStream) => Promise
 const movedOf = (records: readonly StreamRecord[]) =>
   records.filter(({ finished }) => (finished?.moves.length ?? 0) > 0);
 
+/**
+ * Strikes an edge under twenty streams, restores it, and proves every stream. The demo model's
+ * answers are short: when all were out before the blow fell, it is dealt again.
+ */
+async function proveBlow(
+  t: ExecutionContext,
+  { open, strike, restore, judge }: Blow,
+): Promise<void> {
+  const undisturbed = await runStreams(open, prompts(STREAMS));
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
+    const blow = strikeOnce((edge) => void strike(edge));
+    const records = await runStreams(open, prompts(STREAMS), blow.onEvent);
+    if (blow.edge !== "") await restore(blow.edge);
+    await proveStreams(t, records, undisturbed, judge);
+    if (movedOf(records).length > 0) return;
+  }
+  t.fail(`none of ${ATTEMPTS_MAX} blows found a stream midway`);
+}
+
 test.serial("twenty streams outlive the kill -9 of the edge that serves them", async (t) => {
-  t.timeout(120_000);
-  await withGateway("us", async (open) => {
-    const undisturbed = await runStreams(open, prompts(STREAMS));
-    const strike = strikeOnce((edge) => void mesh.handle.kill(edge, "SIGKILL"));
-    const records = await runStreams(open, prompts(STREAMS), strike.onEvent);
-    await mesh.revive(strike.edge);
-    await mesh.sees("us", 2);
-    t.true(movedOf(records).length > 0, "some streams were midway on it");
-    await proveStreams(t, records, undisturbed, mesh.grpc("eu-1"));
-  });
+  t.timeout(240_000);
+  await withGateway("us", (open) =>
+    proveBlow(t, {
+      open,
+      strike: (edge) => mesh.handle.kill(edge, "SIGKILL"),
+      restore: async (edge) => {
+        await mesh.revive(edge);
+        await mesh.sees("us", 2);
+      },
+      judge: mesh.grpc("eu-1"),
+    }),
+  );
 });
 
 test.serial("twenty streams outlive an edge that freezes", async (t) => {
-  t.timeout(120_000);
-  await withGateway("us", async (open) => {
-    const undisturbed = await runStreams(open, prompts(STREAMS));
-    const strike = strikeOnce((edge) => void mesh.handle.kill(edge, "SIGSTOP"));
-    const records = await runStreams(open, prompts(STREAMS), strike.onEvent);
-    await mesh.handle.kill(strike.edge, "SIGCONT");
-    await mesh.sees("us", 2);
-    t.true(movedOf(records).length > 0, "some streams were midway on it");
-    await proveStreams(t, records, undisturbed, mesh.grpc("eu-1"));
-  });
+  t.timeout(240_000);
+  await withGateway("us", (open) =>
+    proveBlow(t, {
+      open,
+      strike: (edge) => mesh.handle.kill(edge, "SIGSTOP"),
+      restore: async (edge) => {
+        await mesh.handle.kill(edge, "SIGCONT");
+        await mesh.sees("us", 2);
+      },
+      judge: mesh.grpc("eu-1"),
+    }),
+  );
 });
 
 test.serial("twenty streams of the SDK outlive the edge that it had chosen", async (t) => {
-  t.timeout(120_000);
+  t.timeout(240_000);
   const client = await connect({ seeds: [mesh.grpc("eu-1"), mesh.grpc("eu-2")] });
-  const open: OpenStream = (prompt) => client.generate(chatRequest(prompt));
-  const undisturbed = await runStreams(open, prompts(STREAMS));
-  const strike = strikeOnce((edge) => void mesh.handle.kill(edge, "SIGKILL"));
-  const records = await runStreams(open, prompts(STREAMS), strike.onEvent);
+  await proveBlow(t, {
+    open: (prompt) => client.generate(chatRequest(prompt)),
+    strike: (edge) => mesh.handle.kill(edge, "SIGKILL"),
+    restore: (edge) => mesh.revive(edge),
+    judge: mesh.grpc("us"),
+  });
   client.close();
-  await mesh.revive(strike.edge);
-  t.true(movedOf(records).length > 0, "some streams were midway on it");
-  await proveStreams(t, records, undisturbed, mesh.grpc("us"));
 });
 
 test.serial("a region without edges serves through another region", async (t) => {
