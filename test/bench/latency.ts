@@ -1,15 +1,11 @@
 // What a caller waits for and what it costs: time to first token and between tokens through an edge
 // and through a gateway, the gateway's CPU time a token, and the memory of each role.
-import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import type { MeshProcess } from "../../deploy/local/mesh-state.ts";
 import { grpcDoor, type OpenStream, prompts } from "../e2e/stream-set.ts";
 import { startTestMesh } from "../e2e/test-mesh.ts";
+import { childrenOf, cpuMsOf, residentBytesOf } from "../support/process-usage.ts";
 import { percentile } from "./statistics.ts";
-
-/** Linux counts CPU time of a process in hundredths of a second. */
-const TICK_MS = 10;
-const PAGE_BYTES = 4096;
 
 export interface LatencyOptions {
   readonly requests: number;
@@ -51,9 +47,9 @@ export async function benchLatency(
     ] as const) {
       const { open, close } = grpcDoor(mesh.grpc(name));
       await load(open, streams, streams); // warms up
-      const cpuMs = cpuOf(mesh.handle.process("us").pid);
+      const cpuMs = cpuMsOf(mesh.handle.process("us").pid);
       const samples = await load(open, requests, streams);
-      const usedMs = cpuOf(mesh.handle.process("us").pid) - cpuMs;
+      const usedMs = cpuMsOf(mesh.handle.process("us").pid) - cpuMs;
       close();
       const result = summary(door, streams, samples);
       doors.push(result);
@@ -117,32 +113,12 @@ function summary(door: string, concurrency: number, samples: readonly Sample[]):
 function memoryOf(processes: readonly MeshProcess[]): Record<string, number> {
   const rssMb: Record<string, number> = {};
   for (const { role, pid } of processes) {
-    const mb = rssOf(pid) / 2 ** 20;
+    const mb = residentBytesOf(pid) / 2 ** 20;
     rssMb[role] = Math.max(rssMb[role] ?? 0, mb);
     for (const child of childrenOf(pid)) {
       const key = `${role}'s engine`;
-      rssMb[key] = Math.max(rssMb[key] ?? 0, rssOf(child) / 2 ** 20);
+      rssMb[key] = Math.max(rssMb[key] ?? 0, residentBytesOf(child) / 2 ** 20);
     }
   }
   return rssMb;
-}
-
-/** Fields of /proc/PID/stat after the command, which may hold spaces. */
-function statOf(pid: number): string[] {
-  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  return text.slice(text.lastIndexOf(")") + 2).split(" ");
-}
-
-function cpuOf(pid: number): number {
-  const [user, system] = [statOf(pid)[11], statOf(pid)[12]].map(Number);
-  return TICK_MS * ((user ?? 0) + (system ?? 0));
-}
-
-function rssOf(pid: number): number {
-  return PAGE_BYTES * Number(statOf(pid)[21]);
-}
-
-function childrenOf(pid: number): number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
-  return text === "" ? [] : text.split(" ").map(Number);
 }

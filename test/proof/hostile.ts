@@ -1,7 +1,6 @@
 // `npm run prove:hostile`: ten thousand random and mutated requests over HTTP and gRPC at a gateway
 // and an edge. Every malformed one must get its 4xx or INVALID_ARGUMENT, every process must live,
 // and memory must stop growing. Exits 1 otherwise.
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type { ExecutionContext, TestFn } from "ava";
@@ -9,13 +8,13 @@ import type { ConformanceTarget } from "../conformance/conformance-target.ts";
 import { fuzzConformance } from "../conformance/fuzz.ts";
 import { prompts } from "../e2e/stream-set.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
+import { childrenOf, residentBytesOf } from "../support/process-usage.ts";
 
 /** The suite has 9 properties, each run this often in a turn. */
 const PROPERTIES = 9;
 const DOORS = ["us", "us-1"] as const;
 /** Turns: the first ones fill caches and the heap, between the last two nothing may grow. */
 const TURNS = 4;
-const PAGE_BYTES = 4096;
 const SETTLE_MS = 3000;
 const GROWTH_SHARE_MAX = 0.1;
 
@@ -57,17 +56,10 @@ function memoryOf(mesh: TestMesh): Map<string, number> {
   const found = new Map<string, number>();
   for (const { role, name, pid } of mesh.handle.state.processes) {
     if (role === "nats") continue;
-    found.set(name, residentBytes(pid));
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
-    for (const child of children.split(" ").filter(Boolean)) {
-      found.set(`${name}'s engine`, residentBytes(Number(child)));
-    }
+    found.set(name, residentBytesOf(pid));
+    for (const child of childrenOf(pid)) found.set(`${name}'s engine`, residentBytesOf(child));
   }
   return found;
-}
-
-function residentBytes(pid: number): number {
-  return PAGE_BYTES * Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
 }
 
 await using mesh = await startTestMesh({ regions: ["us"], edges: 1 });
