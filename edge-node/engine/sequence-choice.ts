@@ -1,5 +1,6 @@
-// Chooses the sequence on which a job runs, so that as much of its prompt as possible is already
-// there: a free sequence that begins the same way, or a copy of another's beginning.
+// Chooses the sequence on which a job runs. llama.cpp decodes neighbouring sequences in one batch and
+// splits the batch at every gap between them, so a job goes beside the busy ones; what another
+// sequence already knows of its prompt is copied there.
 
 export interface SequenceView {
   readonly tokens: readonly number[];
@@ -25,24 +26,23 @@ export function chooseSequence(
   sequences: readonly SequenceView[],
   prompt: readonly number[],
 ): SequenceChoice | null {
-  let own = -1;
-  let ownShared = -1;
-  let best = -1;
-  let bestShared = -1;
-  let oldest = -1;
-  for (const [index, sequence] of sequences.entries()) {
-    const shared = sharedPrefixLength(sequence.tokens, prompt);
-    if (shared > bestShared) [best, bestShared] = [index, shared];
-    if (sequence.busy) continue;
-    const older = own < 0 || sequence.lastUse < sequences[own]!.lastUse;
-    if (shared > ownShared || (shared === ownShared && older)) [own, ownShared] = [index, shared];
-    if (oldest < 0 || sequence.lastUse < sequences[oldest]!.lastUse) oldest = index;
+  const shared = sequences.map(({ tokens }) => sharedPrefixLength(tokens, prompt));
+  const free = [...sequences.keys()].filter((index) => !sequences[index]!.busy);
+  const neighbours = (index: number) =>
+    Number(sequences[index - 1]?.busy ?? false) + Number(sequences[index + 1]?.busy ?? false);
+  const most = Math.max(...free.map(neighbours));
+  // Longest unused first.
+  const beside = free
+    .filter((index) => neighbours(index) === most)
+    .sort((left, right) => sequences[left]!.lastUse - sequences[right]!.lastUse);
+  const [oldest] = beside;
+  if (oldest === undefined) return null;
+  const own = beside.reduce((best, index) => (shared[index]! > shared[best]! ? index : best));
+  const known = shared.indexOf(Math.max(...shared));
+  if (shared[known]! - shared[own]! < COPY_GAIN_MIN) {
+    return { target: own, source: null, shared: shared[own]! };
   }
-  if (own < 0) return null;
-  if (bestShared - ownShared < COPY_GAIN_MIN) {
-    return { target: own, source: null, shared: ownShared };
-  }
-  return { target: oldest, source: best, shared: bestShared };
+  return { target: oldest, source: known, shared: shared[known]! };
 }
 
 export function sharedPrefixLength(left: readonly number[], right: readonly number[]): number {

@@ -11,15 +11,23 @@ export interface DecodeWindow {
   readonly ms: number;
 }
 
+/**
+ * Each stream counts by its own pace between its first and last arrival in the window: the tokens
+ * of one step reach the reader one after another, so that a cut by the clock would lose most of the
+ * last step.
+ */
 export function decodeWindow(streams: readonly StreamTimes[]): DecodeWindow {
   const fromMs = Math.max(...streams.map(({ arrivalsMs }) => arrivalsMs[0] ?? Infinity));
   const toMs = Math.min(...streams.map(({ arrivalsMs }) => arrivalsMs.at(-1) ?? -Infinity));
   if (!(toMs > fromMs)) return { tokens: 0, ms: 0 };
-  let tokens = 0;
+  let tokensPerMs = 0;
   for (const { arrivalsMs } of streams) {
-    tokens += arrivalsMs.filter((atMs) => atMs > fromMs && atMs <= toMs).length;
+    const within = arrivalsMs.filter((atMs) => atMs >= fromMs && atMs <= toMs);
+    const spanMs = (within.at(-1) ?? 0) - (within[0] ?? 0);
+    if (spanMs > 0) tokensPerMs += (within.length - 1) / spanMs;
   }
-  return { tokens, ms: toMs - fromMs };
+  const ms = toMs - fromMs;
+  return { tokens: tokensPerMs * ms, ms };
 }
 
 /** Tokens per second over several windows. */

@@ -47,6 +47,10 @@ export class GenerateRun implements LockstepRun {
     });
   }
 
+  get sequence(): number {
+    return this.#grant.slot.index;
+  }
+
   get wanted(): number {
     return this.#task.tokens.length - 1 - this.#read;
   }

@@ -223,6 +223,7 @@ export class JobDesk {
       this.#release(job.version);
     };
     return {
+      sequence: run.sequence,
       get wanted() {
         return run.wanted;
       },

@@ -6,6 +6,8 @@ import { prefillTurns } from "../prefill-turns.ts";
 
 /** Something that occupies a sequence for a while. */
 export interface LockstepRun {
+  /** Index of the sequence in its context. */
+  readonly sequence: number;
   /** Prompt tokens still to be read; 0 once it generates. */
   readonly wanted: number;
   /** True once it has nothing more to do. */
@@ -44,9 +46,13 @@ export class Lockstep {
     return this.#runs.length;
   }
 
-  /** Joins at the next step. */
+  /**
+   * Joins at the next step. Runs step in the order of their sequences: llama.cpp decodes only
+   * ascending neighbours in one batch, and any other order costs a batch of its own.
+   */
   add(run: LockstepRun): void {
     this.#runs.push(run);
+    this.#runs.sort((left, right) => left.sequence - right.sequence);
   }
 
   /** Something changed while nothing ran: a job waits, or a run was cancelled. */
@@ -77,12 +83,13 @@ export class Lockstep {
     const streams = this.#runs.length - newcomers.length;
     const wanted = newcomers.map((run) => run.wanted);
     const turns = prefillTurns(wanted, streams, this.#turn++);
+    const shares = new Map(newcomers.map((run, index) => [run, turns[index]!]));
     this.#hooks.stepping();
     const steps: Promise<void>[] = [];
-    for (const run of this.#runs) if (run.wanted === 0) steps.push(guarded(run, 0));
-    for (const [index, run] of newcomers.entries()) {
-      const tokens = turns[index]!;
-      if (tokens > 0) steps.push(guarded(run, tokens));
+    for (const run of this.#runs) {
+      const tokens = shares.get(run) ?? 0;
+      // A newcomer without a share this time waits.
+      if (tokens > 0 || !shares.has(run)) steps.push(guarded(run, tokens));
     }
     await Promise.all(steps);
     this.#hooks.stepped(

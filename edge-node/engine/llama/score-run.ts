@@ -27,6 +27,10 @@ export class ScoreRun implements LockstepRun {
     this.#read = grant.shared;
   }
 
+  get sequence(): number {
+    return this.#grant.slot.index;
+  }
+
   get wanted(): number {
     return this.#all.length - this.#read;
   }

@@ -8,6 +8,8 @@ import { chooseSequence, sharedPrefixLength } from "../sequence-choice.ts";
 import { copyState } from "./internals.ts";
 
 export interface SequenceSlot {
+  /** Its place among the context's sequences, from 0. */
+  readonly index: number;
   readonly sequence: LlamaContextSequence;
   readonly version: VersionContext;
   busy: boolean;
@@ -39,7 +41,8 @@ export class VersionContext {
   constructor(spec: VersionSpec, context: LlamaContext) {
     this.spec = spec;
     this.#context = context;
-    this.#slots = Array.from({ length: context.totalSequences }, () => ({
+    this.#slots = Array.from({ length: context.totalSequences }, (_, index) => ({
+      index,
       sequence: context.getSequence({ contextShift: { strategy: refuseShift } }),
       version: this,
       busy: false,

@@ -19,9 +19,24 @@ test("among equals the one that was used longest ago is taken", (t) => {
   t.deepEqual(choice, { target: 1, source: null, shared: 0 });
 });
 
+test("a job goes beside the busy sequences", (t) => {
+  const sequences = [view(0, false, 1), view(0, false, 2), view(0, false, 4), view(0, true, 3)];
+  t.is(chooseSequence(sequences, prompt)?.target, 2);
+});
+
+test("a job fills the gap between two busy sequences", (t) => {
+  const sequences = [view(0, false, 1), view(0, true, 3), view(0, false, 4), view(0, true, 5)];
+  t.is(chooseSequence(sequences, prompt)?.target, 2);
+});
+
+test("what a far sequence knows is copied beside the busy one", (t) => {
+  const sequences = [view(60, false, 1), view(0, false, 2), view(0, true, 3), view(0, false, 4)];
+  t.deepEqual(chooseSequence(sequences, prompt), { target: 1, source: 0, shared: 60 });
+});
+
 test("a busy sequence that knows much more is copied", (t) => {
   const choice = chooseSequence([view(90, true, 9), view(8, false, 2), view(0, false, 1)], prompt);
-  t.deepEqual(choice, { target: 2, source: 0, shared: 90 });
+  t.deepEqual(choice, { target: 1, source: 0, shared: 90 });
 });
 
 test("a copy that gains little is not worth it", (t) => {

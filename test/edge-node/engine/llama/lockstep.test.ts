@@ -6,6 +6,7 @@ import { Lockstep, type LockstepRun } from "../../../../edge-node/engine/llama/l
 class RecordingRun implements LockstepRun {
   over = false;
   readonly name: string;
+  sequence = 0;
   readonly #log: string[];
   readonly #inStep: Set<string>;
   readonly #onStep: (run: RecordingRun) => void;
@@ -76,6 +77,20 @@ test("all streams get one token a step, and leave between steps", async (t) => {
     lockstep.add(new RecordingRun("b", { wanted: 0, length: 1 }, world));
   });
   t.deepEqual(log, ["a", "b", "|", "b leaves", "a", "|", "a", "|", "a leaves"]);
+});
+
+test("runs step in the order of their sequences, whatever they do", async (t) => {
+  const log = await runAll((lockstep, world) => {
+    const add = (name: string, sequence: number, wanted: number) => {
+      const run = new RecordingRun(name, { wanted, length: 1 }, world);
+      run.sequence = sequence;
+      lockstep.add(run);
+    };
+    add("last", 3, 0);
+    add("reader", 1, 8);
+    add("first", 0, 0);
+  });
+  t.deepEqual(log.slice(0, 4), ["first", "reader reads 8", "last", "|"]);
 });
 
 test("a run that joins within a step begins with the next one", async (t) => {
