@@ -25,6 +25,11 @@ export const subjects = {
   train: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.train`,
   /** EvaluateCommand request, to an edge; answered with EvaluateReply. */
   evaluate: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.evaluate`,
+  /** DrainCommand request, to an edge; answered with DrainReply. */
+  drain: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.drain`,
+  /** Session, region to the other regions. */
+  session: (region: RegionId) => `isthmus.session.${region}`,
+  sessions: "isthmus.session.*",
   /** TrainProgress, edge to region. */
   progress: (region: RegionId, edge: EdgeId) => `isthmus.progress.${region}.${edge}`,
   progresses: (region: RegionId) => `isthmus.progress.${region}.*`,

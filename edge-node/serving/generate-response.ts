@@ -53,6 +53,8 @@ function toEvent(event: GenerateEvent, by: ServedBy): GenerateResponse["event"] 
           completionTokens: event.completionTokens,
           cachedTokens: event.cachedTokens,
           moves: [],
+          hedges: 0,
+          hedgedTokens: 0,
           text: event.text,
         },
       };

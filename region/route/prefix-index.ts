@@ -1,7 +1,7 @@
 // Which edges hold the state of which prompt heads, as far as this region knows from what it sent.
 // It makes the uncached part of a prompt, and with that keeps a conversation where it is.
 import { LRUCache } from "lru-cache";
-import { BLOCK_CHARS } from "./prompt-blocks.ts";
+import { BLOCK_CHARS } from "../../runtime/prefix/prompt-blocks.ts";
 
 const BLOCKS_MAX = 100_000;
 /** The edges remembered for one block: the last that got it. */

@@ -7,7 +7,7 @@ import {
   GenerateRequestSchema,
 } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import { PrefixIndex } from "../../../region/route/prefix-index.ts";
-import { BLOCK_CHARS, promptBlocks } from "../../../region/route/prompt-blocks.ts";
+import { BLOCK_CHARS, promptBlocks } from "../../../runtime/prefix/prompt-blocks.ts";
 
 function textRequest(text: string, model = "m"): GenerateRequest {
   return create(GenerateRequestSchema, { model, prompt: { case: "text", value: text } });

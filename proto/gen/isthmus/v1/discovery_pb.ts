@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file isthmus/v1/discovery.proto.
  */
 export const file_isthmus_v1_discovery: GenFile = /*@__PURE__*/
-  fileDesc("Chppc3RobXVzL3YxL2Rpc2NvdmVyeS5wcm90bxIKaXN0aG11cy52MSIUChJHZXRUb3BvbG9neVJlcXVlc3QiZgoLRWRnZUFkZHJlc3MSDAoEZWRnZRgBIAEoCRIOCgZyZWdpb24YAiABKAkSDAoEZ3JwYxgDIAEoCRIMCgRodHRwGAQgASgJEg0KBXJlYWR5GAUgASgIEg4KBm1vZGVscxgGIAMoCSJ2Cg1SZWdpb25BZGRyZXNzEg4KBnJlZ2lvbhgBIAEoCRIMCgRncnBjGAIgASgJEgwKBGh0dHAYAyABKAkSEQoJcmVhY2hhYmxlGAQgASgIEiYKBWVkZ2VzGAUgAygLMhcuaXN0aG11cy52MS5FZGdlQWRkcmVzcyJRChNHZXRUb3BvbG9neVJlc3BvbnNlEg4KBnJlZ2lvbhgBIAEoCRIqCgdyZWdpb25zGAIgAygLMhkuaXN0aG11cy52MS5SZWdpb25BZGRyZXNzMlsKCURpc2NvdmVyeRJOCgtHZXRUb3BvbG9neRIeLmlzdGhtdXMudjEuR2V0VG9wb2xvZ3lSZXF1ZXN0Gh8uaXN0aG11cy52MS5HZXRUb3BvbG9neVJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Chppc3RobXVzL3YxL2Rpc2NvdmVyeS5wcm90bxIKaXN0aG11cy52MSIUChJHZXRUb3BvbG9neVJlcXVlc3Qi5wEKC0VkZ2VBZGRyZXNzEgwKBGVkZ2UYASABKAkSDgoGcmVnaW9uGAIgASgJEgwKBGdycGMYAyABKAkSDAoEaHR0cBgEIAEoCRINCgVyZWFkeRgFIAEoCBIOCgZtb2RlbHMYBiADKAkSRwoRcHJlZGljdGVkX3R0ZnRfbXMYByADKAsyLC5pc3RobXVzLnYxLkVkZ2VBZGRyZXNzLlByZWRpY3RlZFR0ZnRNc0VudHJ5GjYKFFByZWRpY3RlZFR0ZnRNc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAjoCOAEijQEKDVJlZ2lvbkFkZHJlc3MSDgoGcmVnaW9uGAEgASgJEgwKBGdycGMYAiABKAkSDAoEaHR0cBgDIAEoCRIRCglyZWFjaGFibGUYBCABKAgSJgoFZWRnZXMYBSADKAsyFy5pc3RobXVzLnYxLkVkZ2VBZGRyZXNzEhUKDWp1cmlzZGljdGlvbnMYBiADKAkiUQoTR2V0VG9wb2xvZ3lSZXNwb25zZRIOCgZyZWdpb24YASABKAkSKgoHcmVnaW9ucxgCIAMoCzIZLmlzdGhtdXMudjEuUmVnaW9uQWRkcmVzczJbCglEaXNjb3ZlcnkSTgoLR2V0VG9wb2xvZ3kSHi5pc3RobXVzLnYxLkdldFRvcG9sb2d5UmVxdWVzdBofLmlzdGhtdXMudjEuR2V0VG9wb2xvZ3lSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message isthmus.v1.GetTopologyRequest
@@ -66,6 +66,13 @@ export type EdgeAddress = Message<"isthmus.v1.EdgeAddress"> & {
    * @generated from field: repeated string models = 6;
    */
   models: string[];
+
+  /**
+   * Model to the time to first token that its region predicts for a short prompt there.
+   *
+   * @generated from field: map<string, float> predicted_ttft_ms = 7;
+   */
+  predictedTtftMs: { [key: string]: number };
 };
 
 /**
@@ -103,6 +110,11 @@ export type RegionAddress = Message<"isthmus.v1.RegionAddress"> & {
    * @generated from field: repeated isthmus.v1.EdgeAddress edges = 5;
    */
   edges: EdgeAddress[];
+
+  /**
+   * @generated from field: repeated string jurisdictions = 6;
+   */
+  jurisdictions: string[];
 };
 
 /**

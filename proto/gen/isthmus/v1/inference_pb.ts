@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file isthmus/v1/inference.proto.
  */
 export const file_isthmus_v1_inference: GenFile = /*@__PURE__*/
-  fileDesc("Chppc3RobXVzL3YxL2luZmVyZW5jZS5wcm90bxIKaXN0aG11cy52MSIsCgtDaGF0TWVzc2FnZRIMCgRyb2xlGAEgASgJEg8KB2NvbnRlbnQYAiABKAkiNwoKQ2hhdFByb21wdBIpCghtZXNzYWdlcxgBIAMoCzIXLmlzdGhtdXMudjEuQ2hhdE1lc3NhZ2UiGgoLVG9rZW5Qcm9tcHQSCwoDaWRzGAEgAygNIqoBCghTYW1wbGluZxIYCgt0ZW1wZXJhdHVyZRgBIAEoAkgAiAEBEhIKBXRvcF9wGAIgASgCSAGIAQESEgoFdG9wX2sYAyABKA1IAogBARISCgVtaW5fcBgEIAEoAkgDiAEBEhEKBHNlZWQYBSABKA1IBIgBAUIOCgxfdGVtcGVyYXR1cmVCCAoGX3RvcF9wQggKBl90b3Bfa0IICgZfbWluX3BCBwoFX3NlZWQiVQoKQ29uc3RyYWludBIVCgtqc29uX3NjaGVtYRgBIAEoCUgAEhUKC2pzb25fb2JqZWN0GAIgASgISAASEQoHZ3JhbW1hchgDIAEoCUgAQgYKBGtpbmQiOwoGUmVzdW1lEgsKA2lkcxgBIAMoDRITCgt0ZXh0X2xlbmd0aBgCIAEoDRIPCgd2ZXJzaW9uGAMgASgJIowDCg9HZW5lcmF0ZVJlcXVlc3QSDQoFbW9kZWwYASABKAkSDgoEdGV4dBgCIAEoCUgAEiYKBGNoYXQYAyABKAsyFi5pc3RobXVzLnYxLkNoYXRQcm9tcHRIABIpCgZ0b2tlbnMYBCABKAsyFy5pc3RobXVzLnYxLlRva2VuUHJvbXB0SAASEgoKbWF4X3Rva2VucxgFIAEoDRImCghzYW1wbGluZxgGIAEoCzIULmlzdGhtdXMudjEuU2FtcGxpbmcSDAoEc3RvcBgHIAMoCRIqCgpjb25zdHJhaW50GAggASgLMhYuaXN0aG11cy52MS5Db25zdHJhaW50EhkKDHRvcF9sb2dwcm9icxgJIAEoDUgBiAEBEiIKBnJlc3VtZRgKIAEoCzISLmlzdGhtdXMudjEuUmVzdW1lEiYKCHByaW9yaXR5GAsgASgOMhQuaXN0aG11cy52MS5Qcmlvcml0eRIPCgd2ZXJzaW9uGAwgASgJQggKBnByb21wdEIPCg1fdG9wX2xvZ3Byb2JzInUKB1N0YXJ0ZWQSDQoFbW9kZWwYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIMCgRlZGdlGAMgASgJEg4KBnJlZ2lvbhgEIAEoCRIVCg1wcm9tcHRfdG9rZW5zGAUgASgNEhUKDWNhY2hlZF90b2tlbnMYBiABKA0iNwoKVG9wTG9ncHJvYhIKCgJpZBgBIAEoDRIMCgR0ZXh0GAIgASgJEg8KB2xvZ3Byb2IYAyABKAIiXgoMVG9rZW5Mb2dwcm9iEgoKAmlkGAEgASgNEgwKBHRleHQYAiABKAkSDwoHbG9ncHJvYhgDIAEoAhIjCgN0b3AYBCADKAsyFi5pc3RobXVzLnYxLlRvcExvZ3Byb2IiXgoGVG9rZW5zEg0KBWluZGV4GAEgASgNEgsKA2lkcxgCIAMoDRIMCgR0ZXh0GAMgASgJEioKCGxvZ3Byb2JzGAQgAygLMhguaXN0aG11cy52MS5Ub2tlbkxvZ3Byb2IiSwoETW92ZRIQCghhdF90b2tlbhgBIAEoDRIRCglmcm9tX2VkZ2UYAiABKAkSDwoHdG9fZWRnZRgDIAEoCRINCgVjYXVzZRgEIAEoCSLDAQoIRmluaXNoZWQSKAoGcmVhc29uGAEgASgOMhguaXN0aG11cy52MS5GaW5pc2hSZWFzb24SFQoNc3RvcF9zZXF1ZW5jZRgCIAEoCRIVCg1wcm9tcHRfdG9rZW5zGAMgASgNEhkKEWNvbXBsZXRpb25fdG9rZW5zGAQgASgNEhUKDWNhY2hlZF90b2tlbnMYBSABKA0SHwoFbW92ZXMYBiADKAsyEC5pc3RobXVzLnYxLk1vdmUSDAoEdGV4dBgHIAEoCSKTAQoQR2VuZXJhdGVSZXNwb25zZRImCgdzdGFydGVkGAEgASgLMhMuaXN0aG11cy52MS5TdGFydGVkSAASJAoGdG9rZW5zGAIgASgLMhIuaXN0aG11cy52MS5Ub2tlbnNIABIoCghmaW5pc2hlZBgDIAEoCzIULmlzdGhtdXMudjEuRmluaXNoZWRIAEIHCgVldmVudCItCgxFbWJlZFJlcXVlc3QSDQoFbW9kZWwYASABKAkSDgoGaW5wdXRzGAIgAygJIhsKCUVtYmVkZGluZxIOCgZ2YWx1ZXMYASADKAIibgoNRW1iZWRSZXNwb25zZRIpCgplbWJlZGRpbmdzGAEgAygLMhUuaXN0aG11cy52MS5FbWJlZGRpbmcSFQoNcHJvbXB0X3Rva2VucxgCIAEoDRINCgVtb2RlbBgDIAEoCRIMCgRlZGdlGAQgASgJIhMKEUxpc3RNb2RlbHNSZXF1ZXN0ImcKCU1vZGVsSW5mbxIKCgJpZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhYKDmNvbnRleHRfbGVuZ3RoGAMgASgNEhQKDGFyY2hpdGVjdHVyZRgEIAEoCRIPCgdjcmVhdGVkGAUgASgDIjsKEkxpc3RNb2RlbHNSZXNwb25zZRIlCgZtb2RlbHMYASADKAsyFS5pc3RobXVzLnYxLk1vZGVsSW5mbyKoAQoMU2NvcmVSZXF1ZXN0Eg0KBW1vZGVsGAEgASgJEg4KBHRleHQYAiABKAlIABImCgRjaGF0GAMgASgLMhYuaXN0aG11cy52MS5DaGF0UHJvbXB0SAASKQoGdG9rZW5zGAQgASgLMhcuaXN0aG11cy52MS5Ub2tlblByb21wdEgAEgsKA2lkcxgFIAMoDRIPCgd2ZXJzaW9uGAYgASgJQggKBnByb21wdCIpCgpUb2tlblNjb3JlEg4KBmFyZ21heBgBIAEoDRILCgNnYXAYAiABKAIiRQoNU2NvcmVSZXNwb25zZRImCgZzY29yZXMYASADKAsyFi5pc3RobXVzLnYxLlRva2VuU2NvcmUSDAoEZWRnZRgCIAEoCSpSCghQcmlvcml0eRIYChRQUklPUklUWV9VTlNQRUNJRklFRBAAEhgKFFBSSU9SSVRZX0lOVEVSQUNUSVZFEAESEgoOUFJJT1JJVFlfQkFUQ0gQAipfCgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhYKEkZJTklTSF9SRUFTT05fU1RPUBABEhgKFEZJTklTSF9SRUFTT05fTEVOR1RIEAIynQIKCUluZmVyZW5jZRJHCghHZW5lcmF0ZRIbLmlzdGhtdXMudjEuR2VuZXJhdGVSZXF1ZXN0GhwuaXN0aG11cy52MS5HZW5lcmF0ZVJlc3BvbnNlMAESPAoFRW1iZWQSGC5pc3RobXVzLnYxLkVtYmVkUmVxdWVzdBoZLmlzdGhtdXMudjEuRW1iZWRSZXNwb25zZRJLCgpMaXN0TW9kZWxzEh0uaXN0aG11cy52MS5MaXN0TW9kZWxzUmVxdWVzdBoeLmlzdGhtdXMudjEuTGlzdE1vZGVsc1Jlc3BvbnNlEjwKBVNjb3JlEhguaXN0aG11cy52MS5TY29yZVJlcXVlc3QaGS5pc3RobXVzLnYxLlNjb3JlUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Chppc3RobXVzL3YxL2luZmVyZW5jZS5wcm90bxIKaXN0aG11cy52MSJWCgtDaGF0TWVzc2FnZRIMCgRyb2xlGAEgASgJEg8KB2NvbnRlbnQYAiABKAkSEgoKdG9vbF9jYWxscxgDIAEoCRIUCgx0b29sX2NhbGxfaWQYBCABKAkiRgoKQ2hhdFByb21wdBIpCghtZXNzYWdlcxgBIAMoCzIXLmlzdGhtdXMudjEuQ2hhdE1lc3NhZ2USDQoFdG9vbHMYAiABKAkiGgoLVG9rZW5Qcm9tcHQSCwoDaWRzGAEgAygNIqoBCghTYW1wbGluZxIYCgt0ZW1wZXJhdHVyZRgBIAEoAkgAiAEBEhIKBXRvcF9wGAIgASgCSAGIAQESEgoFdG9wX2sYAyABKA1IAogBARISCgVtaW5fcBgEIAEoAkgDiAEBEhEKBHNlZWQYBSABKA1IBIgBAUIOCgxfdGVtcGVyYXR1cmVCCAoGX3RvcF9wQggKBl90b3Bfa0IICgZfbWluX3BCBwoFX3NlZWQiVQoKQ29uc3RyYWludBIVCgtqc29uX3NjaGVtYRgBIAEoCUgAEhUKC2pzb25fb2JqZWN0GAIgASgISAASEQoHZ3JhbW1hchgDIAEoCUgAQgYKBGtpbmQiOwoGUmVzdW1lEgsKA2lkcxgBIAMoDRITCgt0ZXh0X2xlbmd0aBgCIAEoDRIPCgd2ZXJzaW9uGAMgASgJIn8KBlBvbGljeRIPCgdyZWdpb25zGAEgAygJEhUKDWp1cmlzZGljdGlvbnMYAiADKAkSFAoMZ3B1X3JlcXVpcmVkGAMgASgIEg0KBWhlZGdlGAQgASgIEhMKC21zX3Blcl9ncmFtGAUgASgCEhMKC21zX3Blcl9jb3N0GAYgASgCItQDCg9HZW5lcmF0ZVJlcXVlc3QSDQoFbW9kZWwYASABKAkSDgoEdGV4dBgCIAEoCUgAEiYKBGNoYXQYAyABKAsyFi5pc3RobXVzLnYxLkNoYXRQcm9tcHRIABIpCgZ0b2tlbnMYBCABKAsyFy5pc3RobXVzLnYxLlRva2VuUHJvbXB0SAASEgoKbWF4X3Rva2VucxgFIAEoDRImCghzYW1wbGluZxgGIAEoCzIULmlzdGhtdXMudjEuU2FtcGxpbmcSDAoEc3RvcBgHIAMoCRIqCgpjb25zdHJhaW50GAggASgLMhYuaXN0aG11cy52MS5Db25zdHJhaW50EhkKDHRvcF9sb2dwcm9icxgJIAEoDUgBiAEBEiIKBnJlc3VtZRgKIAEoCzISLmlzdGhtdXMudjEuUmVzdW1lEiYKCHByaW9yaXR5GAsgASgOMhQuaXN0aG11cy52MS5Qcmlvcml0eRIPCgd2ZXJzaW9uGAwgASgJEiIKBnBvbGljeRgNIAEoCzISLmlzdGhtdXMudjEuUG9saWN5EhIKCnNlc3Npb25faWQYDiABKAkSDgoGdGVuYW50GA8gASgJQggKBnByb21wdEIPCg1fdG9wX2xvZ3Byb2JzInUKB1N0YXJ0ZWQSDQoFbW9kZWwYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIMCgRlZGdlGAMgASgJEg4KBnJlZ2lvbhgEIAEoCRIVCg1wcm9tcHRfdG9rZW5zGAUgASgNEhUKDWNhY2hlZF90b2tlbnMYBiABKA0iNwoKVG9wTG9ncHJvYhIKCgJpZBgBIAEoDRIMCgR0ZXh0GAIgASgJEg8KB2xvZ3Byb2IYAyABKAIiXgoMVG9rZW5Mb2dwcm9iEgoKAmlkGAEgASgNEgwKBHRleHQYAiABKAkSDwoHbG9ncHJvYhgDIAEoAhIjCgN0b3AYBCADKAsyFi5pc3RobXVzLnYxLlRvcExvZ3Byb2IiXgoGVG9rZW5zEg0KBWluZGV4GAEgASgNEgsKA2lkcxgCIAMoDRIMCgR0ZXh0GAMgASgJEioKCGxvZ3Byb2JzGAQgAygLMhguaXN0aG11cy52MS5Ub2tlbkxvZ3Byb2IicwoETW92ZRIQCghhdF90b2tlbhgBIAEoDRIRCglmcm9tX2VkZ2UYAiABKAkSDwoHdG9fZWRnZRgDIAEoCRINCgVjYXVzZRgEIAEoCRITCgtmcm9tX3JlZ2lvbhgFIAEoCRIRCgl0b19yZWdpb24YBiABKAki6gEKCEZpbmlzaGVkEigKBnJlYXNvbhgBIAEoDjIYLmlzdGhtdXMudjEuRmluaXNoUmVhc29uEhUKDXN0b3Bfc2VxdWVuY2UYAiABKAkSFQoNcHJvbXB0X3Rva2VucxgDIAEoDRIZChFjb21wbGV0aW9uX3Rva2VucxgEIAEoDRIVCg1jYWNoZWRfdG9rZW5zGAUgASgNEh8KBW1vdmVzGAYgAygLMhAuaXN0aG11cy52MS5Nb3ZlEgwKBHRleHQYByABKAkSDgoGaGVkZ2VzGAggASgNEhUKDWhlZGdlZF90b2tlbnMYCSABKA0ikwEKEEdlbmVyYXRlUmVzcG9uc2USJgoHc3RhcnRlZBgBIAEoCzITLmlzdGhtdXMudjEuU3RhcnRlZEgAEiQKBnRva2VucxgCIAEoCzISLmlzdGhtdXMudjEuVG9rZW5zSAASKAoIZmluaXNoZWQYAyABKAsyFC5pc3RobXVzLnYxLkZpbmlzaGVkSABCBwoFZXZlbnQiYQoMRW1iZWRSZXF1ZXN0Eg0KBW1vZGVsGAEgASgJEg4KBmlucHV0cxgCIAMoCRIiCgZwb2xpY3kYAyABKAsyEi5pc3RobXVzLnYxLlBvbGljeRIOCgZ0ZW5hbnQYBCABKAkiGwoJRW1iZWRkaW5nEg4KBnZhbHVlcxgBIAMoAiJuCg1FbWJlZFJlc3BvbnNlEikKCmVtYmVkZGluZ3MYASADKAsyFS5pc3RobXVzLnYxLkVtYmVkZGluZxIVCg1wcm9tcHRfdG9rZW5zGAIgASgNEg0KBW1vZGVsGAMgASgJEgwKBGVkZ2UYBCABKAkiEwoRTGlzdE1vZGVsc1JlcXVlc3QiZwoJTW9kZWxJbmZvEgoKAmlkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFgoOY29udGV4dF9sZW5ndGgYAyABKA0SFAoMYXJjaGl0ZWN0dXJlGAQgASgJEg8KB2NyZWF0ZWQYBSABKAMiOwoSTGlzdE1vZGVsc1Jlc3BvbnNlEiUKBm1vZGVscxgBIAMoCzIVLmlzdGhtdXMudjEuTW9kZWxJbmZvItwBCgxTY29yZVJlcXVlc3QSDQoFbW9kZWwYASABKAkSDgoEdGV4dBgCIAEoCUgAEiYKBGNoYXQYAyABKAsyFi5pc3RobXVzLnYxLkNoYXRQcm9tcHRIABIpCgZ0b2tlbnMYBCABKAsyFy5pc3RobXVzLnYxLlRva2VuUHJvbXB0SAASCwoDaWRzGAUgAygNEg8KB3ZlcnNpb24YBiABKAkSIgoGcG9saWN5GAcgASgLMhIuaXN0aG11cy52MS5Qb2xpY3kSDgoGdGVuYW50GAggASgJQggKBnByb21wdCIpCgpUb2tlblNjb3JlEg4KBmFyZ21heBgBIAEoDRILCgNnYXAYAiABKAIiRQoNU2NvcmVSZXNwb25zZRImCgZzY29yZXMYASADKAsyFi5pc3RobXVzLnYxLlRva2VuU2NvcmUSDAoEZWRnZRgCIAEoCSpSCghQcmlvcml0eRIYChRQUklPUklUWV9VTlNQRUNJRklFRBAAEhgKFFBSSU9SSVRZX0lOVEVSQUNUSVZFEAESEgoOUFJJT1JJVFlfQkFUQ0gQAipfCgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhYKEkZJTklTSF9SRUFTT05fU1RPUBABEhgKFEZJTklTSF9SRUFTT05fTEVOR1RIEAIynQIKCUluZmVyZW5jZRJHCghHZW5lcmF0ZRIbLmlzdGhtdXMudjEuR2VuZXJhdGVSZXF1ZXN0GhwuaXN0aG11cy52MS5HZW5lcmF0ZVJlc3BvbnNlMAESPAoFRW1iZWQSGC5pc3RobXVzLnYxLkVtYmVkUmVxdWVzdBoZLmlzdGhtdXMudjEuRW1iZWRSZXNwb25zZRJLCgpMaXN0TW9kZWxzEh0uaXN0aG11cy52MS5MaXN0TW9kZWxzUmVxdWVzdBoeLmlzdGhtdXMudjEuTGlzdE1vZGVsc1Jlc3BvbnNlEjwKBVNjb3JlEhguaXN0aG11cy52MS5TY29yZVJlcXVlc3QaGS5pc3RobXVzLnYxLlNjb3JlUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message isthmus.v1.ChatMessage
@@ -29,6 +29,20 @@ export type ChatMessage = Message<"isthmus.v1.ChatMessage"> & {
    * @generated from field: string content = 2;
    */
   content: string;
+
+  /**
+   * Of an assistant: the calls it made, as OpenAI's JSON array; empty for none.
+   *
+   * @generated from field: string tool_calls = 3;
+   */
+  toolCalls: string;
+
+  /**
+   * Of a tool: which call this answers.
+   *
+   * @generated from field: string tool_call_id = 4;
+   */
+  toolCallId: string;
 };
 
 /**
@@ -46,6 +60,13 @@ export type ChatPrompt = Message<"isthmus.v1.ChatPrompt"> & {
    * @generated from field: repeated isthmus.v1.ChatMessage messages = 1;
    */
   messages: ChatMessage[];
+
+  /**
+   * What the model may call, as OpenAI's JSON array of tools; empty for none.
+   *
+   * @generated from field: string tools = 2;
+   */
+  tools: string;
 };
 
 /**
@@ -190,6 +211,60 @@ export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
   messageDesc(file_isthmus_v1_inference, 5);
 
 /**
+ * Where a request may be served, and what is preferred. The rules hold for every try, hedge, spill
+ * and resume of it, and for what is kept of its session.
+ *
+ * @generated from message isthmus.v1.Policy
+ */
+export type Policy = Message<"isthmus.v1.Policy"> & {
+  /**
+   * Only these regions may serve it; empty for any.
+   *
+   * @generated from field: repeated string regions = 1;
+   */
+  regions: string[];
+
+  /**
+   * Only regions that carry one of these labels, e.g. gdpr; empty for any.
+   *
+   * @generated from field: repeated string jurisdictions = 2;
+   */
+  jurisdictions: string[];
+
+  /**
+   * @generated from field: bool gpu_required = 3;
+   */
+  gpuRequired: boolean;
+
+  /**
+   * Starts a second edge when the first has no token by the p95 of its class.
+   *
+   * @generated from field: bool hedge = 4;
+   */
+  hedge: boolean;
+
+  /**
+   * What is worth how much time: added to a candidate's prediction for each gram of CO2e, and for
+   * each unit of cost, that the whole request is predicted to take there. 0 doesn't weigh it.
+   *
+   * @generated from field: float ms_per_gram = 5;
+   */
+  msPerGram: number;
+
+  /**
+   * @generated from field: float ms_per_cost = 6;
+   */
+  msPerCost: number;
+};
+
+/**
+ * Describes the message isthmus.v1.Policy.
+ * Use `create(PolicySchema)` to create a new message.
+ */
+export const PolicySchema: GenMessage<Policy> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_inference, 6);
+
+/**
  * @generated from message isthmus.v1.GenerateRequest
  */
 export type GenerateRequest = Message<"isthmus.v1.GenerateRequest"> & {
@@ -266,6 +341,25 @@ export type GenerateRequest = Message<"isthmus.v1.GenerateRequest"> & {
    * @generated from field: string version = 12;
    */
   version: string;
+
+  /**
+   * @generated from field: isthmus.v1.Policy policy = 13;
+   */
+  policy?: Policy | undefined;
+
+  /**
+   * Keeps a conversation where its state is, as long as that pays; empty for none.
+   *
+   * @generated from field: string session_id = 14;
+   */
+  sessionId: string;
+
+  /**
+   * Whose request it is, for fair shares; empty for the common one.
+   *
+   * @generated from field: string tenant = 15;
+   */
+  tenant: string;
 };
 
 /**
@@ -273,7 +367,7 @@ export type GenerateRequest = Message<"isthmus.v1.GenerateRequest"> & {
  * Use `create(GenerateRequestSchema)` to create a new message.
  */
 export const GenerateRequestSchema: GenMessage<GenerateRequest> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 6);
+  messageDesc(file_isthmus_v1_inference, 7);
 
 /**
  * @generated from message isthmus.v1.Started
@@ -317,7 +411,7 @@ export type Started = Message<"isthmus.v1.Started"> & {
  * Use `create(StartedSchema)` to create a new message.
  */
 export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 7);
+  messageDesc(file_isthmus_v1_inference, 8);
 
 /**
  * @generated from message isthmus.v1.TopLogprob
@@ -344,7 +438,7 @@ export type TopLogprob = Message<"isthmus.v1.TopLogprob"> & {
  * Use `create(TopLogprobSchema)` to create a new message.
  */
 export const TopLogprobSchema: GenMessage<TopLogprob> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 8);
+  messageDesc(file_isthmus_v1_inference, 9);
 
 /**
  * @generated from message isthmus.v1.TokenLogprob
@@ -376,7 +470,7 @@ export type TokenLogprob = Message<"isthmus.v1.TokenLogprob"> & {
  * Use `create(TokenLogprobSchema)` to create a new message.
  */
 export const TokenLogprobSchema: GenMessage<TokenLogprob> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 9);
+  messageDesc(file_isthmus_v1_inference, 10);
 
 /**
  * @generated from message isthmus.v1.Tokens
@@ -413,7 +507,7 @@ export type Tokens = Message<"isthmus.v1.Tokens"> & {
  * Use `create(TokensSchema)` to create a new message.
  */
 export const TokensSchema: GenMessage<Tokens> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 10);
+  messageDesc(file_isthmus_v1_inference, 11);
 
 /**
  * A stream that went on elsewhere.
@@ -444,6 +538,16 @@ export type Move = Message<"isthmus.v1.Move"> & {
    * @generated from field: string cause = 4;
    */
   cause: string;
+
+  /**
+   * @generated from field: string from_region = 5;
+   */
+  fromRegion: string;
+
+  /**
+   * @generated from field: string to_region = 6;
+   */
+  toRegion: string;
 };
 
 /**
@@ -451,7 +555,7 @@ export type Move = Message<"isthmus.v1.Move"> & {
  * Use `create(MoveSchema)` to create a new message.
  */
 export const MoveSchema: GenMessage<Move> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 11);
+  messageDesc(file_isthmus_v1_inference, 12);
 
 /**
  * @generated from message isthmus.v1.Finished
@@ -495,6 +599,18 @@ export type Finished = Message<"isthmus.v1.Finished"> & {
    * @generated from field: string text = 7;
    */
   text: string;
+
+  /**
+   * Second edges started by hedging, and the tokens that lost the race.
+   *
+   * @generated from field: uint32 hedges = 8;
+   */
+  hedges: number;
+
+  /**
+   * @generated from field: uint32 hedged_tokens = 9;
+   */
+  hedgedTokens: number;
 };
 
 /**
@@ -502,7 +618,7 @@ export type Finished = Message<"isthmus.v1.Finished"> & {
  * Use `create(FinishedSchema)` to create a new message.
  */
 export const FinishedSchema: GenMessage<Finished> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 12);
+  messageDesc(file_isthmus_v1_inference, 13);
 
 /**
  * @generated from message isthmus.v1.GenerateResponse
@@ -537,7 +653,7 @@ export type GenerateResponse = Message<"isthmus.v1.GenerateResponse"> & {
  * Use `create(GenerateResponseSchema)` to create a new message.
  */
 export const GenerateResponseSchema: GenMessage<GenerateResponse> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 13);
+  messageDesc(file_isthmus_v1_inference, 14);
 
 /**
  * @generated from message isthmus.v1.EmbedRequest
@@ -552,6 +668,16 @@ export type EmbedRequest = Message<"isthmus.v1.EmbedRequest"> & {
    * @generated from field: repeated string inputs = 2;
    */
   inputs: string[];
+
+  /**
+   * @generated from field: isthmus.v1.Policy policy = 3;
+   */
+  policy?: Policy | undefined;
+
+  /**
+   * @generated from field: string tenant = 4;
+   */
+  tenant: string;
 };
 
 /**
@@ -559,7 +685,7 @@ export type EmbedRequest = Message<"isthmus.v1.EmbedRequest"> & {
  * Use `create(EmbedRequestSchema)` to create a new message.
  */
 export const EmbedRequestSchema: GenMessage<EmbedRequest> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 14);
+  messageDesc(file_isthmus_v1_inference, 15);
 
 /**
  * @generated from message isthmus.v1.Embedding
@@ -576,7 +702,7 @@ export type Embedding = Message<"isthmus.v1.Embedding"> & {
  * Use `create(EmbeddingSchema)` to create a new message.
  */
 export const EmbeddingSchema: GenMessage<Embedding> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 15);
+  messageDesc(file_isthmus_v1_inference, 16);
 
 /**
  * @generated from message isthmus.v1.EmbedResponse
@@ -608,7 +734,7 @@ export type EmbedResponse = Message<"isthmus.v1.EmbedResponse"> & {
  * Use `create(EmbedResponseSchema)` to create a new message.
  */
 export const EmbedResponseSchema: GenMessage<EmbedResponse> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 16);
+  messageDesc(file_isthmus_v1_inference, 17);
 
 /**
  * @generated from message isthmus.v1.ListModelsRequest
@@ -621,7 +747,7 @@ export type ListModelsRequest = Message<"isthmus.v1.ListModelsRequest"> & {
  * Use `create(ListModelsRequestSchema)` to create a new message.
  */
 export const ListModelsRequestSchema: GenMessage<ListModelsRequest> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 17);
+  messageDesc(file_isthmus_v1_inference, 18);
 
 /**
  * @generated from message isthmus.v1.ModelInfo
@@ -660,7 +786,7 @@ export type ModelInfo = Message<"isthmus.v1.ModelInfo"> & {
  * Use `create(ModelInfoSchema)` to create a new message.
  */
 export const ModelInfoSchema: GenMessage<ModelInfo> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 18);
+  messageDesc(file_isthmus_v1_inference, 19);
 
 /**
  * @generated from message isthmus.v1.ListModelsResponse
@@ -677,7 +803,7 @@ export type ListModelsResponse = Message<"isthmus.v1.ListModelsResponse"> & {
  * Use `create(ListModelsResponseSchema)` to create a new message.
  */
 export const ListModelsResponseSchema: GenMessage<ListModelsResponse> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 19);
+  messageDesc(file_isthmus_v1_inference, 20);
 
 /**
  * @generated from message isthmus.v1.ScoreRequest
@@ -720,6 +846,16 @@ export type ScoreRequest = Message<"isthmus.v1.ScoreRequest"> & {
    * @generated from field: string version = 6;
    */
   version: string;
+
+  /**
+   * @generated from field: isthmus.v1.Policy policy = 7;
+   */
+  policy?: Policy | undefined;
+
+  /**
+   * @generated from field: string tenant = 8;
+   */
+  tenant: string;
 };
 
 /**
@@ -727,7 +863,7 @@ export type ScoreRequest = Message<"isthmus.v1.ScoreRequest"> & {
  * Use `create(ScoreRequestSchema)` to create a new message.
  */
 export const ScoreRequestSchema: GenMessage<ScoreRequest> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 20);
+  messageDesc(file_isthmus_v1_inference, 21);
 
 /**
  * @generated from message isthmus.v1.TokenScore
@@ -751,7 +887,7 @@ export type TokenScore = Message<"isthmus.v1.TokenScore"> & {
  * Use `create(TokenScoreSchema)` to create a new message.
  */
 export const TokenScoreSchema: GenMessage<TokenScore> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 21);
+  messageDesc(file_isthmus_v1_inference, 22);
 
 /**
  * @generated from message isthmus.v1.ScoreResponse
@@ -773,7 +909,7 @@ export type ScoreResponse = Message<"isthmus.v1.ScoreResponse"> & {
  * Use `create(ScoreResponseSchema)` to create a new message.
  */
 export const ScoreResponseSchema: GenMessage<ScoreResponse> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_inference, 22);
+  messageDesc(file_isthmus_v1_inference, 23);
 
 /**
  * @generated from enum isthmus.v1.Priority

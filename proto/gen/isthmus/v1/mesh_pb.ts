@@ -6,13 +6,15 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ChatMessage, Policy } from "./inference_pb.ts";
+import { file_isthmus_v1_inference } from "./inference_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file isthmus/v1/mesh.proto.
  */
 export const file_isthmus_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChVpc3RobXVzL3YxL21lc2gucHJvdG8SCmlzdGhtdXMudjEiNwoIQXJ0aWZhY3QSDgoGc2hhMjU2GAEgASgJEg0KBWJ5dGVzGAIgASgEEgwKBG5hbWUYAyABKAkiQAoHQWRhcHRlchImCghhcnRpZmFjdBgBIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSDQoFc2NhbGUYAiABKAIieQoMTW9kZWxWZXJzaW9uEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIgoEYmFzZRgDIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSJQoIYWRhcHRlcnMYBCADKAsyEy5pc3RobXVzLnYxLkFkYXB0ZXIiwAIKCk1vZGVsU3RhdGUSDQoFbW9kZWwYASABKAkSDwoHdmVyc2lvbhgCIAEoCRInCgZzdGF0dXMYAyABKA4yFy5pc3RobXVzLnYxLk1vZGVsU3RhdHVzEg4KBnJlYXNvbhgEIAEoCRINCgVzbG90cxgFIAEoDRIOCgZhY3RpdmUYBiABKA0SDgoGcXVldWVkGAcgASgNEhEKCXF1ZXVlX21heBgIIAEoDRIcChRwcmVmaWxsX3Rva2Vuc19wZXJfcxgJIAEoAhIbChNkZWNvZGVfdG9rZW5zX3Blcl9zGAogASgCEg8KB2xvYWRfbXMYCyABKAISFgoOY29udGV4dF9sZW5ndGgYDCABKA0SFAoMYXJjaGl0ZWN0dXJlGA0gASgJEh0KFXJlbWFpbmluZ190b2tlbnNfbWVhbhgOIAEoAiJLCghHcHVTdGF0ZRIMCgRuYW1lGAEgASgJEhgKEHZyYW1fdG90YWxfYnl0ZXMYAiABKAQSFwoPdnJhbV9mcmVlX2J5dGVzGAMgASgEIvgCCglIZWFydGJlYXQSDgoGcmVnaW9uGAEgASgJEgwKBGVkZ2UYAiABKAkSEwoLaW5jYXJuYXRpb24YAyABKAQSEAoIc2VxdWVuY2UYBCABKAQSDAoEZ3JwYxgFIAEoCRIMCgRodHRwGAYgASgJEiYKBm1vZGVscxgHIAMoCzIWLmlzdGhtdXMudjEuTW9kZWxTdGF0ZRIaChJtZW1vcnlfdG90YWxfYnl0ZXMYCCABKAQSGQoRbWVtb3J5X2ZyZWVfYnl0ZXMYCSABKAQSEQoJcnNzX2J5dGVzGAogASgEEiIKBGdwdXMYCyADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhEKCWluX2ZsaWdodBgMIAEoDRIQCghkcmFpbmluZxgNIAEoCBIPCgdsZWF2aW5nGA4gASgIEhIKCnB1YmxpY19rZXkYDyABKAwSEAoIdHJhaW5pbmcYECABKAgSGAoQZGVzaXJlZF9yZXZpc2lvbhgRIAEoBCJKCgxEZXNpcmVkU3RhdGUSEAoIcmV2aXNpb24YASABKAQSKAoGbW9kZWxzGAIgAygLMhguaXN0aG11cy52MS5Nb2RlbFZlcnNpb24izAEKC1JlZ2lvbk1vZGVsEg0KBW1vZGVsGAEgASgJEhMKC2VkZ2VzX3JlYWR5GAIgASgNEhIKCmZyZWVfc2xvdHMYAyABKA0SDgoGcXVldWVkGAQgASgNEhkKEXByZWRpY3RlZF90dGZ0X21zGAUgASgCEhsKE2RlY29kZV90b2tlbnNfcGVyX3MYBiABKAISDwoHdmVyc2lvbhgHIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgIIAEoDRIUCgxhcmNoaXRlY3R1cmUYCSABKAkikgIKC0VkZ2VTdW1tYXJ5EgwKBGVkZ2UYASABKAkSDAoEZ3JwYxgCIAEoCRIMCgRodHRwGAMgASgJEg4KBnN0YXR1cxgEIAEoCRImCgZtb2RlbHMYBSADKAsyFi5pc3RobXVzLnYxLk1vZGVsU3RhdGUSEwoLaW5jYXJuYXRpb24YBiABKAQSEQoJcnNzX2J5dGVzGAcgASgEEhkKEW1lbW9yeV9mcmVlX2J5dGVzGAggASgEEiIKBGdwdXMYCSADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhAKCHRyYWluaW5nGAogASgIEhgKEGRlc2lyZWRfcmV2aXNpb24YCyABKAQSDgoGcnR0X21zGAwgASgCIs0BCg1SZWdpb25TdW1tYXJ5Eg4KBnJlZ2lvbhgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBBIMCgRncnBjGAQgASgJEgwKBGh0dHAYBSABKAkSJwoGbW9kZWxzGAYgAygLMhcuaXN0aG11cy52MS5SZWdpb25Nb2RlbBImCgVlZGdlcxgHIAMoCzIXLmlzdGhtdXMudjEuRWRnZVN1bW1hcnkSGAoQZGVzaXJlZF9yZXZpc2lvbhgIIAEoBCqRAQoLTW9kZWxTdGF0dXMSHAoYTU9ERUxfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVTU9ERUxfU1RBVFVTX0ZFVENISU5HEAESGAoUTU9ERUxfU1RBVFVTX0xPQURJTkcQAhIWChJNT0RFTF9TVEFUVVNfUkVBRFkQAxIXChNNT0RFTF9TVEFUVVNfRkFJTEVEEARiBnByb3RvMw");
+  fileDesc("ChVpc3RobXVzL3YxL21lc2gucHJvdG8SCmlzdGhtdXMudjEiNwoIQXJ0aWZhY3QSDgoGc2hhMjU2GAEgASgJEg0KBWJ5dGVzGAIgASgEEgwKBG5hbWUYAyABKAkiQAoHQWRhcHRlchImCghhcnRpZmFjdBgBIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSDQoFc2NhbGUYAiABKAIieQoMTW9kZWxWZXJzaW9uEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIgoEYmFzZRgDIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSJQoIYWRhcHRlcnMYBCADKAsyEy5pc3RobXVzLnYxLkFkYXB0ZXIiHgoMUHJlZml4RGlnZXN0Eg4KBmJsb2NrcxgBIAMoByLUAwoKTW9kZWxTdGF0ZRINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEicKBnN0YXR1cxgDIAEoDjIXLmlzdGhtdXMudjEuTW9kZWxTdGF0dXMSDgoGcmVhc29uGAQgASgJEg0KBXNsb3RzGAUgASgNEg4KBmFjdGl2ZRgGIAEoDRIOCgZxdWV1ZWQYByABKA0SEQoJcXVldWVfbWF4GAggASgNEhwKFHByZWZpbGxfdG9rZW5zX3Blcl9zGAkgASgCEhsKE2RlY29kZV90b2tlbnNfcGVyX3MYCiABKAISDwoHbG9hZF9tcxgLIAEoAhIWCg5jb250ZXh0X2xlbmd0aBgMIAEoDRIUCgxhcmNoaXRlY3R1cmUYDSABKAkSHQoVcmVtYWluaW5nX3Rva2Vuc19tZWFuGA4gASgCEhkKEWNvbmN1cnJlbmN5X2xpbWl0GA8gASgNEhIKCnByZWZpbGxpbmcYECABKA0SGgoSaW50ZXJfdG9rZW5fcDk5X21zGBEgASgCEhsKE21lbW9yeV9uZWVkZWRfYnl0ZXMYEiABKAQSKgoIcHJlZml4ZXMYEyABKAsyGC5pc3RobXVzLnYxLlByZWZpeERpZ2VzdCJ3CghHcHVTdGF0ZRIMCgRuYW1lGAEgASgJEhgKEHZyYW1fdG90YWxfYnl0ZXMYAiABKAQSFwoPdnJhbV9mcmVlX2J5dGVzGAMgASgEEhMKC3V0aWxpc2F0aW9uGAQgASgCEhUKDXRlbXBlcmF0dXJlX2MYBSABKAIiRwoKRWRnZUxhYmVscxINCgV3YXR0cxgBIAEoAhIVCg1jb3N0X3Blcl9ob3VyGAIgASgCEhMKC3ByZWVtcHRpYmxlGAMgASgIIkAKDFJlZ2lvbkxhYmVscxIVCg1qdXJpc2RpY3Rpb25zGAEgAygJEhkKEWdyYW1zX2NvMl9wZXJfa3doGAIgASgCIqADCglIZWFydGJlYXQSDgoGcmVnaW9uGAEgASgJEgwKBGVkZ2UYAiABKAkSEwoLaW5jYXJuYXRpb24YAyABKAQSEAoIc2VxdWVuY2UYBCABKAQSDAoEZ3JwYxgFIAEoCRIMCgRodHRwGAYgASgJEiYKBm1vZGVscxgHIAMoCzIWLmlzdGhtdXMudjEuTW9kZWxTdGF0ZRIaChJtZW1vcnlfdG90YWxfYnl0ZXMYCCABKAQSGQoRbWVtb3J5X2ZyZWVfYnl0ZXMYCSABKAQSEQoJcnNzX2J5dGVzGAogASgEEiIKBGdwdXMYCyADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhEKCWluX2ZsaWdodBgMIAEoDRIQCghkcmFpbmluZxgNIAEoCBIPCgdsZWF2aW5nGA4gASgIEhIKCnB1YmxpY19rZXkYDyABKAwSEAoIdHJhaW5pbmcYECABKAgSGAoQZGVzaXJlZF9yZXZpc2lvbhgRIAEoBBImCgZsYWJlbHMYEiABKAsyFi5pc3RobXVzLnYxLkVkZ2VMYWJlbHMiLwoMRHJhaW5Db21tYW5kEg0KBWRyYWluGAEgASgIEhAKCGdyYWNlX21zGAIgASgNIjEKCkRyYWluUmVwbHkSEAoIZHJhaW5pbmcYASABKAgSEQoJaW5fZmxpZ2h0GAIgASgNIrsBCgdTZXNzaW9uEgoKAmlkGAEgASgJEg4KBnRlbmFudBgCIAEoCRIpCghtZXNzYWdlcxgDIAMoCzIXLmlzdGhtdXMudjEuQ2hhdE1lc3NhZ2USIgoGcG9saWN5GAQgASgLMhIuaXN0aG11cy52MS5Qb2xpY3kSEAoIcmV2aXNpb24YBSABKAQSEgoKdXBkYXRlZF9tcxgGIAEoAxIOCgZyZWdpb24YByABKAkSDwoHZGVsZXRlZBgIIAEoCCJKCgxEZXNpcmVkU3RhdGUSEAoIcmV2aXNpb24YASABKAQSKAoGbW9kZWxzGAIgAygLMhguaXN0aG11cy52MS5Nb2RlbFZlcnNpb24iowIKC1JlZ2lvbk1vZGVsEg0KBW1vZGVsGAEgASgJEhMKC2VkZ2VzX3JlYWR5GAIgASgNEhIKCmZyZWVfc2xvdHMYAyABKA0SDgoGcXVldWVkGAQgASgNEhkKEXByZWRpY3RlZF90dGZ0X21zGAUgASgCEhsKE2RlY29kZV90b2tlbnNfcGVyX3MYBiABKAISDwoHdmVyc2lvbhgHIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgIIAEoDRIUCgxhcmNoaXRlY3R1cmUYCSABKAkSHAoUcHJlZmlsbF90b2tlbnNfcGVyX3MYCiABKAISEAoIcXVldWVfbXMYCyABKAISFgoOZWRnZXNfd2l0aF9ncHUYDCABKA0SDQoFc2xvdHMYDSABKA0ikgIKC0VkZ2VTdW1tYXJ5EgwKBGVkZ2UYASABKAkSDAoEZ3JwYxgCIAEoCRIMCgRodHRwGAMgASgJEg4KBnN0YXR1cxgEIAEoCRImCgZtb2RlbHMYBSADKAsyFi5pc3RobXVzLnYxLk1vZGVsU3RhdGUSEwoLaW5jYXJuYXRpb24YBiABKAQSEQoJcnNzX2J5dGVzGAcgASgEEhkKEW1lbW9yeV9mcmVlX2J5dGVzGAggASgEEiIKBGdwdXMYCSADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhAKCHRyYWluaW5nGAogASgIEhgKEGRlc2lyZWRfcmV2aXNpb24YCyABKAQSDgoGcnR0X21zGAwgASgCItsCCg1SZWdpb25TdW1tYXJ5Eg4KBnJlZ2lvbhgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBBIMCgRncnBjGAQgASgJEgwKBGh0dHAYBSABKAkSJwoGbW9kZWxzGAYgAygLMhcuaXN0aG11cy52MS5SZWdpb25Nb2RlbBImCgVlZGdlcxgHIAMoCzIXLmlzdGhtdXMudjEuRWRnZVN1bW1hcnkSGAoQZGVzaXJlZF9yZXZpc2lvbhgIIAEoBBIoCgZsYWJlbHMYCSABKAsyGC5pc3RobXVzLnYxLlJlZ2lvbkxhYmVscxI0CgZydHRfbXMYCiADKAsyJC5pc3RobXVzLnYxLlJlZ2lvblN1bW1hcnkuUnR0TXNFbnRyeRosCgpSdHRNc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAjoCOAEqqgEKC01vZGVsU3RhdHVzEhwKGE1PREVMX1NUQVRVU19VTlNQRUNJRklFRBAAEhkKFU1PREVMX1NUQVRVU19GRVRDSElORxABEhgKFE1PREVMX1NUQVRVU19MT0FESU5HEAISFgoSTU9ERUxfU1RBVFVTX1JFQURZEAMSFwoTTU9ERUxfU1RBVFVTX0ZBSUxFRBAEEhcKE01PREVMX1NUQVRVU19TVE9SRUQQBWIGcHJvdG8z", [file_isthmus_v1_inference]);
 
 /**
  * @generated from message isthmus.v1.Artifact
@@ -104,6 +106,26 @@ export const ModelVersionSchema: GenMessage<ModelVersion> = /*@__PURE__*/
   messageDesc(file_isthmus_v1_mesh, 2);
 
 /**
+ * Which prompt heads an edge holds the state of: the hashes of their blocks (runtime/prefix), each
+ * of which names everything up to its end.
+ *
+ * @generated from message isthmus.v1.PrefixDigest
+ */
+export type PrefixDigest = Message<"isthmus.v1.PrefixDigest"> & {
+  /**
+   * @generated from field: repeated fixed32 blocks = 1;
+   */
+  blocks: number[];
+};
+
+/**
+ * Describes the message isthmus.v1.PrefixDigest.
+ * Use `create(PrefixDigestSchema)` to create a new message.
+ */
+export const PrefixDigestSchema: GenMessage<PrefixDigest> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 3);
+
+/**
  * One model on one edge, with the edge's own measured rates (exponentially weighted).
  *
  * @generated from message isthmus.v1.ModelState
@@ -182,6 +204,41 @@ export type ModelState = Message<"isthmus.v1.ModelState"> & {
    * @generated from field: float remaining_tokens_mean = 14;
    */
   remainingTokensMean: number;
+
+  /**
+   * Requests that the edge lets run at once now, by its own measurements; 0 means all slots.
+   *
+   * @generated from field: uint32 concurrency_limit = 15;
+   */
+  concurrencyLimit: number;
+
+  /**
+   * Streams that are still reading their prompts.
+   *
+   * @generated from field: uint32 prefilling = 16;
+   */
+  prefilling: number;
+
+  /**
+   * Between two tokens of one stream, once it decodes.
+   *
+   * @generated from field: float inter_token_p99_ms = 17;
+   */
+  interTokenP99Ms: number;
+
+  /**
+   * Memory that loading it takes, where it isn't loaded.
+   *
+   * @generated from field: uint64 memory_needed_bytes = 18;
+   */
+  memoryNeededBytes: bigint;
+
+  /**
+   * Told when it changed, and now and then; unset means as before.
+   *
+   * @generated from field: isthmus.v1.PrefixDigest prefixes = 19;
+   */
+  prefixes?: PrefixDigest | undefined;
 };
 
 /**
@@ -189,7 +246,7 @@ export type ModelState = Message<"isthmus.v1.ModelState"> & {
  * Use `create(ModelStateSchema)` to create a new message.
  */
 export const ModelStateSchema: GenMessage<ModelState> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 3);
+  messageDesc(file_isthmus_v1_mesh, 4);
 
 /**
  * @generated from message isthmus.v1.GpuState
@@ -209,6 +266,18 @@ export type GpuState = Message<"isthmus.v1.GpuState"> & {
    * @generated from field: uint64 vram_free_bytes = 3;
    */
   vramFreeBytes: bigint;
+
+  /**
+   * 0 to 1.
+   *
+   * @generated from field: float utilisation = 4;
+   */
+  utilisation: number;
+
+  /**
+   * @generated from field: float temperature_c = 5;
+   */
+  temperatureC: number;
 };
 
 /**
@@ -216,7 +285,66 @@ export type GpuState = Message<"isthmus.v1.GpuState"> & {
  * Use `create(GpuStateSchema)` to create a new message.
  */
 export const GpuStateSchema: GenMessage<GpuState> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 4);
+  messageDesc(file_isthmus_v1_mesh, 5);
+
+/**
+ * What an operator says of an edge.
+ *
+ * @generated from message isthmus.v1.EdgeLabels
+ */
+export type EdgeLabels = Message<"isthmus.v1.EdgeLabels"> & {
+  /**
+   * Drawn while it works.
+   *
+   * @generated from field: float watts = 1;
+   */
+  watts: number;
+
+  /**
+   * @generated from field: float cost_per_hour = 2;
+   */
+  costPerHour: number;
+
+  /**
+   * May be taken away at any time: batch only.
+   *
+   * @generated from field: bool preemptible = 3;
+   */
+  preemptible: boolean;
+};
+
+/**
+ * Describes the message isthmus.v1.EdgeLabels.
+ * Use `create(EdgeLabelsSchema)` to create a new message.
+ */
+export const EdgeLabelsSchema: GenMessage<EdgeLabels> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 6);
+
+/**
+ * What an operator says of a region.
+ *
+ * @generated from message isthmus.v1.RegionLabels
+ */
+export type RegionLabels = Message<"isthmus.v1.RegionLabels"> & {
+  /**
+   * Legal regimes that hold there, e.g. gdpr.
+   *
+   * @generated from field: repeated string jurisdictions = 1;
+   */
+  jurisdictions: string[];
+
+  /**
+   * @generated from field: float grams_co2_per_kwh = 2;
+   */
+  gramsCo2PerKwh: number;
+};
+
+/**
+ * Describes the message isthmus.v1.RegionLabels.
+ * Use `create(RegionLabelsSchema)` to create a new message.
+ */
+export const RegionLabelsSchema: GenMessage<RegionLabels> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 7);
 
 /**
  * @generated from message isthmus.v1.Heartbeat
@@ -314,6 +442,11 @@ export type Heartbeat = Message<"isthmus.v1.Heartbeat"> & {
    * @generated from field: uint64 desired_revision = 17;
    */
   desiredRevision: bigint;
+
+  /**
+   * @generated from field: isthmus.v1.EdgeLabels labels = 18;
+   */
+  labels?: EdgeLabels | undefined;
 };
 
 /**
@@ -321,7 +454,121 @@ export type Heartbeat = Message<"isthmus.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 5);
+  messageDesc(file_isthmus_v1_mesh, 8);
+
+/**
+ * Operator to edge, on isthmus.cmd.<region>.<edge>.drain.
+ *
+ * @generated from message isthmus.v1.DrainCommand
+ */
+export type DrainCommand = Message<"isthmus.v1.DrainCommand"> & {
+  /**
+   * False takes an earlier drain back.
+   *
+   * @generated from field: bool drain = 1;
+   */
+  drain: boolean;
+
+  /**
+   * Streams still there after so long move to other edges.
+   *
+   * @generated from field: uint32 grace_ms = 2;
+   */
+  graceMs: number;
+};
+
+/**
+ * Describes the message isthmus.v1.DrainCommand.
+ * Use `create(DrainCommandSchema)` to create a new message.
+ */
+export const DrainCommandSchema: GenMessage<DrainCommand> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 9);
+
+/**
+ * @generated from message isthmus.v1.DrainReply
+ */
+export type DrainReply = Message<"isthmus.v1.DrainReply"> & {
+  /**
+   * @generated from field: bool draining = 1;
+   */
+  draining: boolean;
+
+  /**
+   * Requests that have a slot or wait for one.
+   *
+   * @generated from field: uint32 in_flight = 2;
+   */
+  inFlight: number;
+};
+
+/**
+ * Describes the message isthmus.v1.DrainReply.
+ * Use `create(DrainReplySchema)` to create a new message.
+ */
+export const DrainReplySchema: GenMessage<DrainReply> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 10);
+
+/**
+ * A conversation as regions keep it and tell it to each other, on isthmus.session.<region>.
+ *
+ * @generated from message isthmus.v1.Session
+ */
+export type Session = Message<"isthmus.v1.Session"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string tenant = 2;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: repeated isthmus.v1.ChatMessage messages = 3;
+   */
+  messages: ChatMessage[];
+
+  /**
+   * Where it may be kept.
+   *
+   * @generated from field: isthmus.v1.Policy policy = 4;
+   */
+  policy?: Policy | undefined;
+
+  /**
+   * Counts the turns; of two versions the longer one holds, then the later one.
+   *
+   * @generated from field: uint64 revision = 5;
+   */
+  revision: bigint;
+
+  /**
+   * Unix milliseconds.
+   *
+   * @generated from field: int64 updated_ms = 6;
+   */
+  updatedMs: bigint;
+
+  /**
+   * The region that wrote this version.
+   *
+   * @generated from field: string region = 7;
+   */
+  region: string;
+
+  /**
+   * @generated from field: bool deleted = 8;
+   */
+  deleted: boolean;
+};
+
+/**
+ * Describes the message isthmus.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 11);
 
 /**
  * What should be served, told again and again by the coordinator and by each region.
@@ -345,7 +592,7 @@ export type DesiredState = Message<"isthmus.v1.DesiredState"> & {
  * Use `create(DesiredStateSchema)` to create a new message.
  */
 export const DesiredStateSchema: GenMessage<DesiredState> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 6);
+  messageDesc(file_isthmus_v1_mesh, 12);
 
 /**
  * @generated from message isthmus.v1.RegionModel
@@ -397,6 +644,28 @@ export type RegionModel = Message<"isthmus.v1.RegionModel"> & {
    * @generated from field: string architecture = 9;
    */
   architecture: string;
+
+  /**
+   * Of the best edge: what remote regions need to predict a request of any length.
+   *
+   * @generated from field: float prefill_tokens_per_s = 10;
+   */
+  prefillTokensPerS: number;
+
+  /**
+   * @generated from field: float queue_ms = 11;
+   */
+  queueMs: number;
+
+  /**
+   * @generated from field: uint32 edges_with_gpu = 12;
+   */
+  edgesWithGpu: number;
+
+  /**
+   * @generated from field: uint32 slots = 13;
+   */
+  slots: number;
 };
 
 /**
@@ -404,7 +673,7 @@ export type RegionModel = Message<"isthmus.v1.RegionModel"> & {
  * Use `create(RegionModelSchema)` to create a new message.
  */
 export const RegionModelSchema: GenMessage<RegionModel> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 7);
+  messageDesc(file_isthmus_v1_mesh, 13);
 
 /**
  * @generated from message isthmus.v1.EdgeSummary
@@ -478,7 +747,7 @@ export type EdgeSummary = Message<"isthmus.v1.EdgeSummary"> & {
  * Use `create(EdgeSummarySchema)` to create a new message.
  */
 export const EdgeSummarySchema: GenMessage<EdgeSummary> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 8);
+  messageDesc(file_isthmus_v1_mesh, 14);
 
 /**
  * @generated from message isthmus.v1.RegionSummary
@@ -523,6 +792,18 @@ export type RegionSummary = Message<"isthmus.v1.RegionSummary"> & {
    * @generated from field: uint64 desired_revision = 8;
    */
   desiredRevision: bigint;
+
+  /**
+   * @generated from field: isthmus.v1.RegionLabels labels = 9;
+   */
+  labels?: RegionLabels | undefined;
+
+  /**
+   * Measured from this gateway to those of the other regions.
+   *
+   * @generated from field: map<string, float> rtt_ms = 10;
+   */
+  rttMs: { [key: string]: number };
 };
 
 /**
@@ -530,7 +811,7 @@ export type RegionSummary = Message<"isthmus.v1.RegionSummary"> & {
  * Use `create(RegionSummarySchema)` to create a new message.
  */
 export const RegionSummarySchema: GenMessage<RegionSummary> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 9);
+  messageDesc(file_isthmus_v1_mesh, 15);
 
 /**
  * @generated from enum isthmus.v1.ModelStatus
@@ -560,6 +841,13 @@ export const ModelStatus = {
    * @generated from enum value: MODEL_STATUS_FAILED = 4;
    */
   FAILED: 4,
+
+  /**
+   * Its file is here, verified; the first request loads it.
+   *
+   * @generated from enum value: MODEL_STATUS_STORED = 5;
+   */
+  STORED: 5,
 } as const;
 
 /**
