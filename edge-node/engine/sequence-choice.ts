@@ -1,5 +1,5 @@
-// Chooses the sequence on which a job runs. llama.cpp decodes neighbouring sequences in one batch and
-// splits the batch at every gap between them, so a job goes beside the busy ones; what another
+// Chooses the sequence on which a job runs. llama.cpp decodes neighbouring sequences in one batch
+// and splits the batch at every gap between them, so a job goes beside the busy ones; what another
 // sequence already knows of its prompt is copied there.
 
 export interface SequenceView {
