@@ -3,8 +3,21 @@ import type { Fault } from "../../proto/fault.ts";
 import type { GenerateRequest } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { CallContext, OnEvent } from "../inference/backend.ts";
 
+/**
+ * What is expected of a source, where it is known. It decides when a silence is suspicious and when
+ * a second source is started; nothing else hangs on it.
+ */
+export interface SourceHints {
+  /** The source's own 99th percentile between two tokens of one stream. */
+  readonly interTokenP99Ms?: number;
+  /** Predicted from asking to the first token there: queue, load, prefill and first step. */
+  readonly predictedTtftMs?: number;
+  /** Start a second source when this one has no token after so long; absent: never. */
+  readonly hedgeAfterMs?: number;
+}
+
 /** One place that can make, or go on with, a completion. */
-export interface Candidate {
+export interface Candidate extends SourceHints {
   /** Tells candidates apart within one stream, e.g. `us/us-1`. */
   readonly key: string;
   /** The edge, or empty when a whole region stands behind the candidate. */

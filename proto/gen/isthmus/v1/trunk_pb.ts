@@ -4,17 +4,17 @@
 // @generated from file isthmus/v1/trunk.proto (package isthmus.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { GenerateRequest, GenerateResponse } from "./inference_pb.ts";
 import { file_isthmus_v1_inference } from "./inference_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file isthmus/v1/trunk.proto.
  */
 export const file_isthmus_v1_trunk: GenFile = /*@__PURE__*/
-  fileDesc("ChZpc3RobXVzL3YxL3RydW5rLnByb3RvEgppc3RobXVzLnYxIoQBCgZTdWJtaXQSCgoCaWQYASABKA0SLAoHcmVxdWVzdBgCIAEoCzIbLmlzdGhtdXMudjEuR2VuZXJhdGVSZXF1ZXN0EhcKD3Zpc2l0ZWRfcmVnaW9ucxgDIAMoCRISCgpyZXF1ZXN0X2lkGAQgASgJEhMKC2RlYWRsaW5lX21zGAUgASgDIhQKBkNhbmNlbBIKCgJpZBgBIAEoDSIVCgRQaW5nEg0KBW5vbmNlGAEgASgNIjMKBUhlbGxvEgwKBHBlZXIYASABKAkSDAoEcm9sZRgCIAEoCRIOCgZyZWdpb24YAyABKAkiqgEKC09wZW5SZXF1ZXN0EiIKBWhlbGxvGAEgASgLMhEuaXN0aG11cy52MS5IZWxsb0gAEiQKBnN1Ym1pdBgCIAEoCzISLmlzdGhtdXMudjEuU3VibWl0SAASJAoGY2FuY2VsGAMgASgLMhIuaXN0aG11cy52MS5DYW5jZWxIABIgCgRwaW5nGAQgASgLMhAuaXN0aG11cy52MS5QaW5nSABCCQoHbWVzc2FnZSJPCgdGYWlsdXJlEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgDIAEoDRINCgVwYXJhbRgEIAEoCSJ5CglUcnVua0l0ZW0SCgoCaWQYASABKA0SLQoFZXZlbnQYAiABKAsyHC5pc3RobXVzLnYxLkdlbmVyYXRlUmVzcG9uc2VIABImCgdmYWlsdXJlGAMgASgLMhMuaXN0aG11cy52MS5GYWlsdXJlSABCCQoHb3V0Y29tZSJUCgxPcGVuUmVzcG9uc2USJAoFaXRlbXMYASADKAsyFS5pc3RobXVzLnYxLlRydW5rSXRlbRIeCgRwb25nGAIgASgLMhAuaXN0aG11cy52MS5QaW5nMkYKBVRydW5rEj0KBE9wZW4SFy5pc3RobXVzLnYxLk9wZW5SZXF1ZXN0GhguaXN0aG11cy52MS5PcGVuUmVzcG9uc2UoATABYgZwcm90bzM", [file_isthmus_v1_inference]);
+  fileDesc("ChZpc3RobXVzL3YxL3RydW5rLnByb3RvEgppc3RobXVzLnYxIoQBCgZTdWJtaXQSCgoCaWQYASABKA0SLAoHcmVxdWVzdBgCIAEoCzIbLmlzdGhtdXMudjEuR2VuZXJhdGVSZXF1ZXN0EhcKD3Zpc2l0ZWRfcmVnaW9ucxgDIAMoCRISCgpyZXF1ZXN0X2lkGAQgASgJEhMKC2RlYWRsaW5lX21zGAUgASgDIhQKBkNhbmNlbBIKCgJpZBgBIAEoDSIVCgRQaW5nEg0KBW5vbmNlGAEgASgNIhEKA0FzaxIKCgJpZBgBIAEoDSI/CghTdGFuZGluZxIgCgVwaGFzZRgBIAEoDjIRLmlzdGhtdXMudjEuUGhhc2USEQoJc2lsZW50X21zGAIgASgNIjMKBUhlbGxvEgwKBHBlZXIYASABKAkSDAoEcm9sZRgCIAEoCRIOCgZyZWdpb24YAyABKAkiygEKC09wZW5SZXF1ZXN0EiIKBWhlbGxvGAEgASgLMhEuaXN0aG11cy52MS5IZWxsb0gAEiQKBnN1Ym1pdBgCIAEoCzISLmlzdGhtdXMudjEuU3VibWl0SAASJAoGY2FuY2VsGAMgASgLMhIuaXN0aG11cy52MS5DYW5jZWxIABIgCgRwaW5nGAQgASgLMhAuaXN0aG11cy52MS5QaW5nSAASHgoDYXNrGAUgASgLMg8uaXN0aG11cy52MS5Bc2tIAEIJCgdtZXNzYWdlIk8KB0ZhaWx1cmUSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhYKDnJldHJ5X2FmdGVyX21zGAMgASgNEg0KBXBhcmFtGAQgASgJIqMBCglUcnVua0l0ZW0SCgoCaWQYASABKA0SLQoFZXZlbnQYAiABKAsyHC5pc3RobXVzLnYxLkdlbmVyYXRlUmVzcG9uc2VIABImCgdmYWlsdXJlGAMgASgLMhMuaXN0aG11cy52MS5GYWlsdXJlSAASKAoIc3RhbmRpbmcYBCABKAsyFC5pc3RobXVzLnYxLlN0YW5kaW5nSABCCQoHb3V0Y29tZSJUCgxPcGVuUmVzcG9uc2USJAoFaXRlbXMYASADKAsyFS5pc3RobXVzLnYxLlRydW5rSXRlbRIeCgRwb25nGAIgASgLMhAuaXN0aG11cy52MS5QaW5nKloKBVBoYXNlEhUKEVBIQVNFX1VOU1BFQ0lGSUVEEAASEQoNUEhBU0VfV0FJVElORxABEhEKDVBIQVNFX1JFQURJTkcQAhIUChBQSEFTRV9HRU5FUkFUSU5HEAMyRgoFVHJ1bmsSPQoET3BlbhIXLmlzdGhtdXMudjEuT3BlblJlcXVlc3QaGC5pc3RobXVzLnYxLk9wZW5SZXNwb25zZSgBMAFiBnByb3RvMw", [file_isthmus_v1_inference]);
 
 /**
  * @generated from message isthmus.v1.Submit
@@ -92,6 +92,51 @@ export const PingSchema: GenMessage<Ping> = /*@__PURE__*/
   messageDesc(file_isthmus_v1_trunk, 2);
 
 /**
+ * Asks how a submitted completion stands. Answered by an item of the same id.
+ *
+ * @generated from message isthmus.v1.Ask
+ */
+export type Ask = Message<"isthmus.v1.Ask"> & {
+  /**
+   * @generated from field: uint32 id = 1;
+   */
+  id: number;
+};
+
+/**
+ * Describes the message isthmus.v1.Ask.
+ * Use `create(AskSchema)` to create a new message.
+ */
+export const AskSchema: GenMessage<Ask> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_trunk, 3);
+
+/**
+ * How a completion stands with whoever works on it.
+ *
+ * @generated from message isthmus.v1.Standing
+ */
+export type Standing = Message<"isthmus.v1.Standing"> & {
+  /**
+   * @generated from field: isthmus.v1.Phase phase = 1;
+   */
+  phase: Phase;
+
+  /**
+   * How long nothing was heard of the worker itself, whatever it works on.
+   *
+   * @generated from field: uint32 silent_ms = 2;
+   */
+  silentMs: number;
+};
+
+/**
+ * Describes the message isthmus.v1.Standing.
+ * Use `create(StandingSchema)` to create a new message.
+ */
+export const StandingSchema: GenMessage<Standing> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_trunk, 4);
+
+/**
  * @generated from message isthmus.v1.Hello
  */
 export type Hello = Message<"isthmus.v1.Hello"> & {
@@ -116,7 +161,7 @@ export type Hello = Message<"isthmus.v1.Hello"> & {
  * Use `create(HelloSchema)` to create a new message.
  */
 export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_trunk, 3);
+  messageDesc(file_isthmus_v1_trunk, 5);
 
 /**
  * @generated from message isthmus.v1.OpenRequest
@@ -149,6 +194,12 @@ export type OpenRequest = Message<"isthmus.v1.OpenRequest"> & {
      */
     value: Ping;
     case: "ping";
+  } | {
+    /**
+     * @generated from field: isthmus.v1.Ask ask = 5;
+     */
+    value: Ask;
+    case: "ask";
   } | { case: undefined; value?: undefined };
 };
 
@@ -157,7 +208,7 @@ export type OpenRequest = Message<"isthmus.v1.OpenRequest"> & {
  * Use `create(OpenRequestSchema)` to create a new message.
  */
 export const OpenRequestSchema: GenMessage<OpenRequest> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_trunk, 4);
+  messageDesc(file_isthmus_v1_trunk, 6);
 
 /**
  * A fault on the wire; the codes are those of proto/fault.ts.
@@ -191,7 +242,7 @@ export type Failure = Message<"isthmus.v1.Failure"> & {
  * Use `create(FailureSchema)` to create a new message.
  */
 export const FailureSchema: GenMessage<Failure> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_trunk, 5);
+  messageDesc(file_isthmus_v1_trunk, 7);
 
 /**
  * @generated from message isthmus.v1.TrunkItem
@@ -217,6 +268,12 @@ export type TrunkItem = Message<"isthmus.v1.TrunkItem"> & {
      */
     value: Failure;
     case: "failure";
+  } | {
+    /**
+     * @generated from field: isthmus.v1.Standing standing = 4;
+     */
+    value: Standing;
+    case: "standing";
   } | { case: undefined; value?: undefined };
 };
 
@@ -225,7 +282,7 @@ export type TrunkItem = Message<"isthmus.v1.TrunkItem"> & {
  * Use `create(TrunkItemSchema)` to create a new message.
  */
 export const TrunkItemSchema: GenMessage<TrunkItem> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_trunk, 6);
+  messageDesc(file_isthmus_v1_trunk, 8);
 
 /**
  * All that one step of the engine produced for every request of this trunk, or a pong.
@@ -249,7 +306,49 @@ export type OpenResponse = Message<"isthmus.v1.OpenResponse"> & {
  * Use `create(OpenResponseSchema)` to create a new message.
  */
 export const OpenResponseSchema: GenMessage<OpenResponse> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_trunk, 7);
+  messageDesc(file_isthmus_v1_trunk, 9);
+
+/**
+ * @generated from enum isthmus.v1.Phase
+ */
+export const Phase = {
+  /**
+   * The peer knows no such completion, or can't tell.
+   *
+   * @generated from enum value: PHASE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Waits for its turn.
+   *
+   * @generated from enum value: PHASE_WAITING = 1;
+   */
+  WAITING: 1,
+
+  /**
+   * Its prompt is being read.
+   *
+   * @generated from enum value: PHASE_READING = 2;
+   */
+  READING: 2,
+
+  /**
+   * @generated from enum value: PHASE_GENERATING = 3;
+   */
+  GENERATING: 3,
+} as const;
+
+/**
+ * @generated from enum isthmus.v1.Phase
+ */
+export type Phase = (typeof Phase)[keyof typeof Phase] | UnknownEnum;
+
+/**
+ * Describes the enum isthmus.v1.Phase.
+ */
+export const PhaseSchema: GenEnum<Phase> = /*@__PURE__*/
+  enumDesc(file_isthmus_v1_trunk, 0);
 
 /**
  * @generated from service isthmus.v1.Trunk
