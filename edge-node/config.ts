@@ -52,6 +52,10 @@ export const edgeConfigSchema = z.strictObject({
   dir: filePath,
   http: listener,
   grpc: listener,
+  /** Where others reach this edge, if that isn't where it listens. */
+  advertise: z
+    .strictObject({ http: httpAddress.optional(), grpc: grpcAddress.optional() })
+    .prefault({}),
   /** Empty for an edge on its own. */
   nats: z.array(z.string().min(1)).default([]),
   gateway: z.strictObject({ http: httpAddress, grpc: grpcAddress }).optional(),

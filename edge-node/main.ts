@@ -181,8 +181,8 @@ async function listen(
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   scope.onStop(() => grpc.stop(LAST_BYTES_MS));
   const addresses = {
-    http: `http://${config.http.host}:${http.port}`,
-    grpc: `${config.grpc.host}:${grpc.port}`,
+    http: config.advertise.http ?? `http://${config.http.host}:${http.port}`,
+    grpc: config.advertise.grpc ?? `${config.grpc.host}:${grpc.port}`,
   };
   return { http, grpc, addresses };
 }

@@ -25,13 +25,25 @@ export const regionConfigSchema = z.strictObject({
   dir: z.string().min(1),
   http: listener,
   grpc: listener,
+  /** Where others reach this region, if that isn't where it listens. */
+  advertise: z
+    .strictObject({ http: httpAddress.optional(), grpc: grpcAddress.optional() })
+    .prefault({}),
   nats: z.array(z.string().min(1)).min(1),
   /** JetStream domain of the region's own server; the region's name when left out. */
   natsDomain: z.string().regex(namePattern).optional(),
   coordinator: z.strictObject({ http: httpAddress }),
   /** Other regions, beyond those that tell of themselves. */
   peers: z
-    .array(z.strictObject({ region: regionName, http: httpAddress, grpc: grpcAddress }))
+    .array(
+      z.strictObject({
+        region: regionName,
+        http: httpAddress,
+        grpc: grpcAddress,
+        /** Reach it there whatever it says itself: by a way that is ours alone. */
+        fixed: z.boolean().default(false),
+      }),
+    )
     .default([]),
   /** Streams through the gateway at once. */
   inFlightMax: z.int().min(1).max(IN_FLIGHT_MAX).default(4096),

@@ -167,10 +167,11 @@ async function listen(
   ];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   role.onStop(() => grpc.stop(STOP_GRACE_MS));
-  addresses.grpc = `${config.grpc.host}:${grpc.port}`;
+  const { advertise } = config;
+  addresses.grpc = advertise.grpc ?? `${config.grpc.host}:${grpc.port}`;
   const http = await startHttpServer({ ...config.http, app, log });
   role.onStop(() => http.stop(STOP_GRACE_MS));
-  addresses.http = `http://${config.http.host}:${http.port}`;
+  addresses.http = advertise.http ?? `http://${config.http.host}:${http.port}`;
 }
 
 /** What edges and other regions say. What can't be believed is counted, and changes nothing. */

@@ -9,6 +9,7 @@ import {
   natsServerPlans,
   natsUrls,
 } from "../nats/config.ts";
+import type { Wiring } from "../nats/wiring.ts";
 import { UsageError } from "./usage-error.ts";
 
 export const REGIONS_MAX = 12;
@@ -37,6 +38,8 @@ export interface MeshShape {
   /** Edges in each region. */
   readonly edges: number;
   readonly portBase: number;
+  /** Where processes find each other, if not where they listen; for tests. */
+  readonly via?: Wiring;
 }
 
 export interface RoleAddress {
@@ -103,7 +106,7 @@ export function meshLayout(shape: MeshShape): MeshLayout {
       })),
     };
   });
-  const nats = natsServerPlans(sites, join(dir, "nats"));
+  const nats = natsServerPlans(sites, join(dir, "nats"), shape.via);
   return {
     shape,
     coordinator,

@@ -1,8 +1,15 @@
 // The configuration files that the launcher writes for the roles of a local mesh.
 import { availableParallelism } from "node:os";
 import { CENTRAL } from "../nats/config.ts";
+import { ANYBODY, wired } from "../nats/wiring.ts";
 import type { PrivateData } from "./examples.ts";
-import type { CoordinatorLayout, EdgeLayout, MeshLayout, RegionLayout } from "./layout.ts";
+import type {
+  CoordinatorLayout,
+  EdgeLayout,
+  MeshLayout,
+  RegionLayout,
+  RoleAddress,
+} from "./layout.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -22,7 +29,7 @@ export function coordinatorConfig(layout: MeshLayout, overrides: RoleOverrides):
   return {
     dir: coordinator.dir,
     ...listeners(coordinator),
-    nats: coordinator.natsUrls,
+    nats: natsOf(layout, "coordinator", coordinator),
     natsDomain: CENTRAL,
     regions: layout.regions.map(({ name }) => name),
     ...overrides.coordinator,
@@ -34,16 +41,23 @@ export function regionConfig(
   region: RegionLayout,
   overrides: RoleOverrides,
 ): JsonObject {
+  const { via } = layout.shape;
+  const { name, dir } = region;
+  const peer = (other: RegionLayout) => ({
+    region: other.name,
+    http: wired(via, name, other.http),
+    grpc: wired(via, name, other.grpc),
+    ...(via === undefined ? {} : { fixed: true }),
+  });
   return {
-    name: region.name,
-    dir: region.dir,
+    name,
+    dir,
     ...listeners(region),
-    nats: region.natsUrls,
-    natsDomain: region.name,
-    coordinator: { http: layout.coordinator.http },
-    peers: layout.regions
-      .filter(({ name }) => name !== region.name)
-      .map(({ name, http, grpc }) => ({ region: name, http, grpc })),
+    ...advertised(layout, ANYBODY, region),
+    nats: natsOf(layout, name, region),
+    natsDomain: name,
+    coordinator: { http: wired(via, name, layout.coordinator.http) },
+    peers: layout.regions.filter((other) => other.name !== name).map(peer),
     ...overrides.region,
   };
 }
@@ -55,6 +69,7 @@ export function edgeConfig(
   privateData: Readonly<Record<string, PrivateData>>,
   overrides: RoleOverrides,
 ): JsonObject {
+  const { via } = layout.shape;
   const edgeCount = layout.regions.length * layout.shape.edges;
   const share = Math.floor(availableParallelism() / edgeCount);
   return {
@@ -62,12 +77,27 @@ export function edgeConfig(
     region: region.name,
     dir: edge.dir,
     ...listeners(edge),
-    nats: region.natsUrls,
-    gateway: { http: region.http, grpc: region.grpc },
+    ...advertised(layout, region.name, edge),
+    nats: natsOf(layout, edge.name, region),
+    gateway: { http: wired(via, edge.name, region.http), grpc: wired(via, edge.name, region.grpc) },
     engine: { threads: Math.min(Math.max(share, 1), ENGINE_THREADS_MAX) },
     privateData,
     ...overrides.edge,
   };
+}
+
+/** What a role says of its addresses: where `from` is to find it. */
+function advertised({ shape: { via } }: MeshLayout, from: string, { http, grpc }: RoleAddress) {
+  if (via === undefined) return {};
+  return { advertise: { http: wired(via, from, http), grpc: wired(via, from, grpc) } };
+}
+
+function natsOf(
+  { shape: { via } }: MeshLayout,
+  from: string,
+  { natsUrls }: { readonly natsUrls: readonly string[] },
+): string[] {
+  return natsUrls.map((url) => wired(via, from, url));
 }
 
 function listeners({ httpPort, grpcPort }: CoordinatorLayout | RegionLayout | EdgeLayout) {

@@ -2,6 +2,7 @@
 // core server `g`, joined to the other regions' by gateways, and a JetStream server `j`, whose
 // domain is the region and which is a leaf of its g. Pure: a topology in, texts out.
 import { join } from "node:path";
+import { ANYBODY, type Wiring, wired } from "./wiring.ts";
 
 /** The place of the coordinator's pair, beside the regions. */
 export const CENTRAL = "central";
@@ -55,8 +56,12 @@ system_account: SYS
 `;
 
 /** The servers of all sites; `storeDir` holds a folder for each JetStream server's data. */
-export function natsServerPlans(sites: readonly NatsSite[], storeDir: string): NatsServerPlan[] {
-  return sites.flatMap((site) => [corePlan(site, sites), jetstreamPlan(site, storeDir)]);
+export function natsServerPlans(
+  sites: readonly NatsSite[],
+  storeDir: string,
+  via?: Wiring,
+): NatsServerPlan[] {
+  return sites.flatMap((site) => [corePlan(site, sites, via), jetstreamPlan(site, storeDir, via)]);
 }
 
 /** The servers a role of that site connects to, the nearest to JetStream first. */
@@ -64,23 +69,29 @@ export function natsUrls({ ports }: NatsSite): string[] {
   return [clientUrl(ports.jetstreamClient), clientUrl(ports.coreClient)];
 }
 
-function corePlan({ region, ports }: NatsSite, sites: readonly NatsSite[]): NatsServerPlan {
+function corePlan(
+  { region, ports }: NatsSite,
+  sites: readonly NatsSite[],
+  via: Wiring | undefined,
+): NatsServerPlan {
+  const name = serverName(region, "g");
   const peers = sites
     .filter((site) => site.region !== region)
-    .map((site) => `    { name: ${quoted(site.region)}, url: "${gatewayUrl(site)}" }\n`);
+    .map((site) => ({ peer: site.region, url: wired(via, name, gatewayUrl(site)) }))
+    .map(({ peer, url }) => `    { name: ${quoted(peer)}, url: "${url}" }\n`);
   const config = `server_name: ${quoted(`${region}-g`)}
 listen: "${LOOPBACK}:${ports.coreClient}"
 http: "${LOOPBACK}:${ports.coreMonitor}"
-leafnodes { listen: "${LOOPBACK}:${ports.coreLeaf}" }
+leafnodes { listen: "${LOOPBACK}:${ports.coreLeaf}"${advertise(via, ports.coreLeaf)} }
 gateway {
   name: ${quoted(region)}
-  listen: "${LOOPBACK}:${ports.coreGateway}"
+  listen: "${LOOPBACK}:${ports.coreGateway}"${advertise(via, ports.coreGateway)}
   gateways: [
 ${peers.join("")}  ]
 }
 ${COMMON}${accounts("")}`;
   return {
-    name: `nats-${region}-g`,
+    name,
     region,
     kind: "g",
     url: clientUrl(ports.coreClient),
@@ -95,8 +106,13 @@ ${COMMON}${accounts("")}`;
   };
 }
 
-function jetstreamPlan({ region, ports }: NatsSite, storeDir: string): NatsServerPlan {
-  const remote = `nats-leaf://app:app@${LOOPBACK}:${ports.coreLeaf}`;
+function jetstreamPlan(
+  { region, ports }: NatsSite,
+  storeDir: string,
+  via: Wiring | undefined,
+): NatsServerPlan {
+  const name = serverName(region, "j");
+  const remote = `nats-leaf://app:app@${wired(via, name, `${LOOPBACK}:${ports.coreLeaf}`)}`;
   const config = `server_name: ${quoted(`${region}-j`)}
 listen: "${LOOPBACK}:${ports.jetstreamClient}"
 http: "${LOOPBACK}:${ports.jetstreamMonitor}"
@@ -112,7 +128,7 @@ leafnodes {
 }
 ${COMMON}${accounts("jetstream: enabled, ")}`;
   return {
-    name: `nats-${region}-j`,
+    name,
     region,
     kind: "j",
     url: clientUrl(ports.jetstreamClient),
@@ -129,6 +145,15 @@ function accounts(jetstream: string): string {
   APP { ${jetstream}users: [ { user: app, password: app } ] }
 }
 `;
+}
+
+function serverName(region: string, kind: NatsServerKind): string {
+  return `nats-${region}-${kind}`;
+}
+
+/** Servers tell each other their addresses: what they tell must not lead past the wiring. */
+function advertise(via: Wiring | undefined, port: number): string {
+  return via === undefined ? "" : `\n  advertise: "${via(ANYBODY, `${LOOPBACK}:${port}`)}"`;
 }
 
 function clientUrl(port: number): string {

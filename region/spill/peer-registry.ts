@@ -1,5 +1,6 @@
 // The other regions: their newest summaries and the trunks to them. Known from the configuration
-// and from what they say; an address that a region says itself replaces the configured one.
+// and from what they say; an address that a region says itself replaces the configured one, unless
+// that one is fixed.
 import type { RegionModel, RegionSummary } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { RegionId } from "../../proto/ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -17,6 +18,8 @@ export interface PeerAddress {
   readonly region: string;
   readonly http: string;
   readonly grpc: string;
+  /** Holds whatever the region says of its addresses itself. */
+  readonly fixed?: boolean;
 }
 
 export interface PeerRegistryOptions {
@@ -41,12 +44,15 @@ export class PeerRegistry {
   readonly penalty = new FailurePenalty();
   readonly #options: PeerRegistryOptions;
   readonly #peers = new Map<string, Peer>();
+  readonly #fixed = new Map<string, PeerAddress>();
   #onDown: (key: string) => void = () => {};
 
   constructor(options: PeerRegistryOptions) {
     this.#options = options;
     for (const address of options.peers) {
-      if (address.region !== options.region) this.#adopt(address, null);
+      if (address.region === options.region) continue;
+      if (address.fixed) this.#fixed.set(address.region, address);
+      this.#adopt(address, null);
     }
   }
 
@@ -61,7 +67,7 @@ export class PeerRegistry {
     if (known?.summary && this.#isFresh(known) && isOlder(summary, known.summary)) {
       return "an older summary";
     }
-    this.#adopt(summary, summary);
+    this.#adopt(this.#fixed.get(summary.region) ?? summary, summary);
     return null;
   }
 

@@ -62,3 +62,21 @@ test("nothing listens beyond the loopback address", (t) => {
 test("a role connects to the JetStream server first and has the core as the other", (t) => {
   t.deepEqual(natsUrls(site("us", 9100)), ["nats://127.0.0.1:9104", "nats://127.0.0.1:9100"]);
 });
+
+test("with a wiring, servers find each other only where it says, and are told so too", (t) => {
+  const asked: string[] = [];
+  const via = (from: string, address: string) => {
+    asked.push(`${from} > ${address}`);
+    return address.replace(":9", ":7");
+  };
+  const wiredPlans = natsServerPlans(sites, "/state/nats", via);
+  const us = wiredPlans.find(({ name }) => name === "nats-us-g")?.config ?? "";
+  t.true(us.includes('{ name: "eu", url: "nats://127.0.0.1:7201" }'));
+  t.true(us.includes('listen: "127.0.0.1:9101"\n  advertise: "127.0.0.1:7101"'));
+  t.true(us.includes('listen: "127.0.0.1:9102"\n  advertise: "127.0.0.1:7102"'));
+  const leaf = wiredPlans.find(({ name }) => name === "nats-us-j")?.config ?? "";
+  t.true(leaf.includes("nats-leaf://app:app@127.0.0.1:7102"));
+  t.true(asked.includes("nats-us-g > 127.0.0.1:9201"));
+  t.true(asked.includes("nats-us-j > 127.0.0.1:9102"));
+  t.true(asked.includes("anybody > 127.0.0.1:9101"));
+});
