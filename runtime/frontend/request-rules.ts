@@ -10,7 +10,7 @@ import {
   type Sampling,
   type ScoreRequest,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
-import { modelPattern } from "../../proto/ids.ts";
+import { modelPattern, namePattern } from "../../proto/ids.ts";
 
 export const limits = {
   messagesMax: 2048,
@@ -25,7 +25,15 @@ export const limits = {
   schemaDepthMax: 32,
   embedInputsMax: 2048,
   versionCharsMax: 256,
+  /** Regions, or jurisdictions, that one policy names. */
+  policyNamesMax: 64,
+  policyWeightMax: 1e6,
 } as const;
+
+/** A session is part of URLs and of keys. */
+export const sessionPattern = /^[a-zA-Z0-9](?:[a-zA-Z0-9_-]{0,126}[a-zA-Z0-9])?$/;
+/** A tenant may be an address or a path of names. */
+export const tenantPattern = /^[a-zA-Z0-9][a-zA-Z0-9._:@/-]{0,127}$/;
 
 const roles: ReadonlySet<string> = new Set(["system", "user", "assistant", "tool"]);
 const priorities: ReadonlySet<number> = new Set(Object.values(Priority));
@@ -41,10 +49,15 @@ export function checkGenerate(request: GenerateRequest): void {
   atMost("resume.ids", request.resume?.ids.length ?? 0, limits.completionTokensMax);
   if (!priorities.has(request.priority)) refuse("priority", "isn't a known priority");
   atMost("version", request.version.length, limits.versionCharsMax);
+  if (request.sessionId !== "" && !sessionPattern.test(request.sessionId)) {
+    refuse("session_id", `must match ${sessionPattern}`);
+  }
+  checkTerms(request);
 }
 
 export function checkEmbed(request: EmbedRequest): void {
   checkModel(request.model);
+  checkTerms(request);
   if (request.inputs.length === 0) refuse("inputs", "must hold at least one text");
   atMost("inputs", request.inputs.length, limits.embedInputsMax);
   const empty = request.inputs.indexOf("");
@@ -57,6 +70,7 @@ export function checkScore(request: ScoreRequest): void {
   if (request.ids.length === 0) refuse("ids", "must hold at least one token id");
   atMost("ids", request.ids.length, limits.completionTokensMax);
   atMost("version", request.version.length, limits.versionCharsMax);
+  checkTerms(request);
 }
 
 /** Whether a JSON value nests deeper than `depthMax`. Doesn't recurse: it must survive a yes. */
@@ -69,6 +83,20 @@ export function nestsDeeper(value: unknown, depthMax: number): boolean {
     );
   }
   return false;
+}
+
+function checkTerms({ tenant, policy }: Pick<ScoreRequest, "tenant" | "policy">): void {
+  if (tenant !== "" && !tenantPattern.test(tenant)) {
+    refuse("tenant", `must match ${tenantPattern}`);
+  }
+  if (policy === undefined) return;
+  for (const field of ["regions", "jurisdictions"] as const) {
+    atMost(`policy.${field}`, policy[field].length, limits.policyNamesMax);
+    const wrong = policy[field].findIndex((name) => !namePattern.test(name));
+    if (wrong >= 0) refuse(`policy.${field}[${wrong}]`, `must match ${namePattern}`);
+  }
+  within("policy.ms_per_gram", policy.msPerGram, limits.policyWeightMax);
+  within("policy.ms_per_cost", policy.msPerCost, limits.policyWeightMax);
 }
 
 function checkModel(model: string): void {

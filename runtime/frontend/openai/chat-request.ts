@@ -1,4 +1,5 @@
 // The body of POST /v1/chat/completions.
+import type { IncomingHttpHeaders } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { z } from "zod";
 import { GenerateRequestSchema } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
@@ -16,6 +17,7 @@ import {
   stopOf,
   unsupported,
 } from "./request-fields.ts";
+import { checkSingleAnswer, completionTerms, termsOf } from "./request-terms.ts";
 
 const PARTS_MAX = 256;
 
@@ -64,11 +66,14 @@ const chatBody = z.strictObject({
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(limits.topLogprobsMax)),
   response_format: optional(responseFormat),
+  isthmus: optional(completionTerms),
 });
 
 /** Faults: throws a RequestError, or a Fault for a rule that gRPC shares. */
-export function chatPlan(json: unknown): CompletionPlan {
+export function chatPlan(json: unknown, headers: IncomingHttpHeaders): CompletionPlan {
   const body = parseBody(chatBody, json);
+  const terms = termsOf(body, headers);
+  checkSingleAnswer(terms, body.n ?? 1);
   const logprobs = body.logprobs ?? false;
   if (body.top_logprobs != null && !logprobs) {
     const problem = "'top_logprobs' is only allowed when 'logprobs' is enabled.";
@@ -86,6 +91,7 @@ export function chatPlan(json: unknown): CompletionPlan {
       sampling: samplingOf(body, choice),
       stop: stopOf(body),
       ...constraintOf(body.response_format),
+      ...terms,
       ...(logprobs && { topLogprobs: body.top_logprobs ?? 0 }),
     }),
   );

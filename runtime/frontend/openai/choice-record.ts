@@ -5,12 +5,20 @@ import {
   type Started,
 } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 
-/** Where a choice was made; in answers as the field `isthmus`, which SDKs ignore. */
+/**
+ * Where a choice was made; in answers as the field `isthmus`, which SDKs ignore. `edge`, `region`
+ * and `version` are where it began, `moves` where it went on. Each choice has its own: a streamed
+ * one in the chunk that ends it, one of a whole answer beside its message when there are several.
+ * The field of the whole answer itself is that of its first choice.
+ */
 export interface Provenance {
   readonly edge: string;
   readonly region: string;
   readonly version: string;
   readonly moves: readonly object[];
+  /** Second edges that were started because the first was late, and the tokens they lost. */
+  readonly hedges: number;
+  readonly hedged_tokens: number;
 }
 
 export interface ChoiceRecord {
@@ -23,12 +31,16 @@ export function provenanceOf({ started, finished }: ChoiceRecord): Provenance {
     edge: started?.edge ?? "",
     region: started?.region ?? "",
     version: started?.version ?? "",
-    moves: (finished?.moves ?? []).map(({ atToken, fromEdge, toEdge, cause }) => ({
-      at_token: atToken,
-      from_edge: fromEdge,
-      to_edge: toEdge,
-      cause,
+    moves: (finished?.moves ?? []).map((move) => ({
+      at_token: move.atToken,
+      from_edge: move.fromEdge,
+      to_edge: move.toEdge,
+      from_region: move.fromRegion,
+      to_region: move.toRegion,
+      cause: move.cause,
     })),
+    hedges: finished?.hedges ?? 0,
+    hedged_tokens: finished?.hedgedTokens ?? 0,
   };
 }
 

@@ -1,4 +1,5 @@
 // The body of POST /v1/embeddings, and its answer.
+import type { IncomingHttpHeaders } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { z } from "zod";
 import {
@@ -6,9 +7,10 @@ import {
   EmbedRequestSchema,
   type EmbedResponse,
 } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
-import { limits } from "../request-rules.ts";
+import { checkEmbed, limits } from "../request-rules.ts";
 import { checkModelName, parseBody } from "./completion-plan.ts";
 import { optional, unsupported } from "./request-fields.ts";
+import { embeddingTerms, termsOf } from "./request-terms.ts";
 
 const input = z.unknown().transform((value, context): string[] => {
   const texts = typeof value === "string" ? [value] : value;
@@ -34,7 +36,8 @@ const embeddingsBody = z.strictObject({
   input,
   encoding_format: optional(z.enum(["float", "base64"])),
   dimensions: unsupported(() => false, ": the model decides"),
-  user: optional(z.string()),
+  user: optional(z.string().max(limits.stopCharsMax)),
+  isthmus: optional(embeddingTerms),
 });
 
 export interface EmbeddingsPlan {
@@ -42,11 +45,18 @@ export interface EmbeddingsPlan {
   readonly base64: boolean;
 }
 
-/** Faults: throws a RequestError. */
-export function embeddingsPlan(json: unknown): EmbeddingsPlan {
+/** Faults: throws a RequestError, or a Fault for a rule that gRPC shares. */
+export function embeddingsPlan(json: unknown, headers: IncomingHttpHeaders): EmbeddingsPlan {
   const body = parseBody(embeddingsBody, json);
   checkModelName(body.model);
-  const request = create(EmbedRequestSchema, { model: body.model, inputs: body.input });
+  const { tenant, policy } = termsOf(body, headers);
+  const request = create(EmbedRequestSchema, {
+    model: body.model,
+    inputs: body.input,
+    tenant,
+    ...(policy !== undefined && { policy }),
+  });
+  checkEmbed(request);
   return { request, base64: body.encoding_format === "base64" };
 }
 

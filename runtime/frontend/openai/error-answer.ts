@@ -62,8 +62,14 @@ export function errorAnswer(thrown: unknown): ErrorAnswer {
     code: fault.code.replaceAll("-", "_"),
   };
   const message = fault.code === "internal" ? "The server had an error" : fault.message;
-  const param = fault.param === "" ? null : fault.param;
+  const param = fault.param === "" ? null : bodyField(fault.param);
   return { status, headers: retryHeaders(fault), body: { error: { message, param, ...name } } };
+}
+
+/** What this interface calls a field that a fault names as gRPC does. */
+function bodyField(param: string): string {
+  if (param === "session_id") return "isthmus.session";
+  return param === "tenant" || /^policy\b/.test(param) ? `isthmus.${param}` : param;
 }
 
 /** The first issue that a schema has with `json`, as OpenAI would put it. */

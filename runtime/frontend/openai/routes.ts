@@ -1,5 +1,6 @@
 // The OpenAI-compatible HTTP interface over an InferenceBackend.
 import { randomUUID } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
@@ -21,6 +22,7 @@ import { readJson } from "./json-body.ts";
 import { textPlan } from "./text-request.ts";
 
 type Env = { Bindings: HttpBindings };
+type PlanOf = (json: unknown, headers: IncomingHttpHeaders) => CompletionPlan;
 type Handler = (c: Context<Env>, requestId: string) => Promise<Response>;
 
 /** Names the request in our logs; x-request-id is what the openai package shows. */
@@ -53,9 +55,10 @@ export function openAiRoutes(options: FrontendOptions): Hono<Env> {
     return Response.json(body, { status: status === CLIENT_GONE ? 400 : status, headers: all });
   };
 
-  const completion = (shape: CompletionShape, planOf: (json: unknown) => CompletionPlan) =>
+  const completion = (shape: CompletionShape, planOf: PlanOf) =>
     answered(async (c, requestId) => {
-      const plan = planOf(await readJson(c.env.incoming, clock));
+      const { incoming } = c.env;
+      const plan = planOf(await readJson(incoming, clock), incoming.headers);
       const request = { c, plan, shape, requestId };
       return plan.stream ? streamed(options, meter, request) : whole(options, meter, request);
     });
@@ -65,7 +68,8 @@ export function openAiRoutes(options: FrontendOptions): Hono<Env> {
   app.post(
     "/v1/embeddings",
     answered(async (c, requestId) => {
-      const plan = embeddingsPlan(await readJson(c.env.incoming, clock));
+      const { incoming } = c.env;
+      const plan = embeddingsPlan(await readJson(incoming, clock), incoming.headers);
       const context = { ...contextOf(requestId), signal: callerAbort(c.env.outgoing).signal };
       return c.json(embeddingsAnswer(plan, await backend.embed(plan.request, context)));
     }),

@@ -1,4 +1,5 @@
 // The body of POST /v1/completions, OpenAI's legacy interface to plain prompts.
+import type { IncomingHttpHeaders } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { z } from "zod";
 import {
@@ -19,6 +20,7 @@ import {
   stopOf,
   textOnlyFields,
 } from "./request-fields.ts";
+import { checkSingleAnswer, completionTerms, termsOf } from "./request-terms.ts";
 
 /** What OpenAI takes when a legacy request names none. */
 const MAX_TOKENS_DEFAULT = 16;
@@ -43,19 +45,22 @@ const textBody = z.strictObject({
   }),
   logprobs: optional(z.int().min(0).max(LOGPROBS_MAX)),
   response_format: optional(responseFormat),
+  isthmus: optional(completionTerms),
 });
 
 type Prompt = GenerateRequest["prompt"];
 
 /** Faults: throws a RequestError, or a Fault for a rule that gRPC shares. */
-export function textPlan(json: unknown): CompletionPlan {
+export function textPlan(json: unknown, headers: IncomingHttpHeaders): CompletionPlan {
   const body = parseBody(textBody, json);
+  const terms = termsOf(body, headers);
   const prompts = promptsOf(body.prompt);
   const n = body.n ?? 1;
   if (prompts.length * n > CHOICES_MAX) {
     const problem = `At most ${CHOICES_MAX} choices in one request (prompts times n).`;
     throw new RequestError(400, "invalid_value", problem, "n");
   }
+  checkSingleAnswer(terms, prompts.length * n);
   const requests = prompts.flatMap((prompt) =>
     Array.from({ length: n }, (_, choice) =>
       create(GenerateRequestSchema, {
@@ -65,6 +70,7 @@ export function textPlan(json: unknown): CompletionPlan {
         sampling: samplingOf(body, choice),
         stop: stopOf(body),
         ...constraintOf(body.response_format),
+        ...terms,
         ...(body.logprobs != null && { topLogprobs: body.logprobs }),
       }),
     ),

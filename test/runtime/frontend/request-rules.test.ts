@@ -43,6 +43,16 @@ test("what is at its bound is taken", (t) => {
     { constraint: { kind: { case: "jsonObject", value: true } } },
     { constraint: { kind: { case: "grammar", value: 'root ::= "a"' } } },
     schemaOf("{}"),
+    { sessionId: "a", tenant: "team/a:b@c.d", policy: {} },
+    { sessionId: `s${"-".repeat(126)}s`, tenant: "t".repeat(128) },
+    {
+      policy: {
+        regions: Array.from({ length: limits.policyNamesMax }, (_, at) => `r${at}`),
+        jurisdictions: ["gdpr"],
+        msPerGram: limits.policyWeightMax,
+        msPerCost: 0,
+      },
+    },
   ];
   for (const change of taken) t.notThrows(generate(change), JSON.stringify(change));
 });
@@ -75,6 +85,16 @@ test("what is beyond its bound or malformed is refused by its field's name", (t)
     ["top_logprobs", { topLogprobs: limits.topLogprobsMax + 1 }],
     ["priority", { priority: 9 as never }],
     ["version", { version: "v".repeat(limits.versionCharsMax + 1) }],
+    ["session_id", { sessionId: "a.b" }],
+    ["session_id", { sessionId: "s".repeat(129) }],
+    ["tenant", { tenant: "a b" }],
+    ["tenant", { tenant: "t".repeat(129) }],
+    ["policy.regions[1]", { policy: { regions: ["eu", "E U"] } }],
+    ["policy.jurisdictions[0]", { policy: { jurisdictions: [""] } }],
+    ["policy.regions", { policy: { regions: Array.from({ length: 65 }, () => "eu") } }],
+    ["policy.ms_per_gram", { policy: { msPerGram: -1 } }],
+    ["policy.ms_per_cost", { policy: { msPerCost: Number.NaN } }],
+    ["policy.ms_per_cost", { policy: { msPerCost: limits.policyWeightMax * 2 } }],
   ];
   for (const [param, change] of refused) {
     t.like(t.throws(generate(change), undefined, param), { code: "invalid-argument", param });
@@ -88,6 +108,10 @@ test("embeddings need texts, scores need ids", (t) => {
   t.like(t.throws(embed([])), { param: "inputs" });
   t.like(t.throws(embed(["a", ""])), { param: "inputs[1]" });
   t.like(t.throws(embed(Array.from({ length: 2049 }, () => "a"))), { param: "inputs" });
+  const named = (tenant: string) => () =>
+    checkEmbed(create(EmbedRequestSchema, { model: "m", inputs: ["a"], tenant }));
+  t.notThrows(named("acme"));
+  t.like(t.throws(named(" ")), { param: "tenant" });
   const score = (ids: number[]) => () =>
     checkScore(
       create(ScoreRequestSchema, { model: "m", prompt: { case: "text", value: "a" }, ids }),

@@ -80,6 +80,26 @@ test("absence is a 503 with Retry-After", async (t) => {
   await servers.stop();
 });
 
+test("a rule that can't hold is a 412 that names the field of the body", async (t) => {
+  const { script, servers, post } = await scripted();
+  for (const [param, field] of [
+    ["policy.regions", "isthmus.policy.regions"],
+    ["session_id", "isthmus.session"],
+    ["tenant", "isthmus.tenant"],
+    ["messages", "messages"],
+  ] as const) {
+    const next = script.nextCall();
+    const answer = post({ ...chat, isthmus: { policy: { regions: ["mars"] } } });
+    const call = await next;
+    t.deepEqual(call.request.policy?.regions, ["mars"]);
+    call.fail(new Fault("failed-precondition", "no region of that name is known", { param }));
+    const response = await answer;
+    t.is(response.status, 412);
+    t.like(await response.json(), { error: { code: "failed_precondition", param: field } });
+  }
+  await servers.stop();
+});
+
 test("what an internal fault says stays inside", async (t) => {
   const { script, servers, post } = await scripted();
   const next = script.nextCall();
@@ -166,8 +186,11 @@ test("moves, held-back text and impossible tokens are told", async (t) => {
       const say = (event: MessageInitShape<typeof GenerateResponseSchema>["event"]) =>
         onEvent(create(GenerateResponseSchema, { event: event! }));
       const logprobs = [{ id: 1, text: "a", logprob: Number.NEGATIVE_INFINITY }];
-      const moves = [{ atToken: 1, fromEdge: "us-1", toEdge: "us-2", cause: "link-lost" }];
-      const counts = { completionTokens: 1, promptTokens: 3 };
+      const regions = { fromRegion: "us", toRegion: "eu" };
+      const moves = [
+        { atToken: 1, fromEdge: "us-1", toEdge: "eu-2", cause: "link-lost", ...regions },
+      ];
+      const counts = { completionTokens: 1, promptTokens: 3, hedges: 1, hedgedTokens: 4 };
       say({ case: "started", value: { edge: "us-1", region: "us", version: "m@2" } });
       say({ case: "tokens", value: { index: 0, ids: [1], text: "a", logprobs } });
       say({ case: "finished", value: { text: "b", ...counts, moves } });
@@ -183,7 +206,18 @@ test("moves, held-back text and impossible tokens are told", async (t) => {
     edge: "us-1",
     region: "us",
     version: "m@2",
-    moves: [{ at_token: 1, from_edge: "us-1", to_edge: "us-2", cause: "link-lost" }],
+    moves: [
+      {
+        at_token: 1,
+        from_edge: "us-1",
+        to_edge: "eu-2",
+        from_region: "us",
+        to_region: "eu",
+        cause: "link-lost",
+      },
+    ],
+    hedges: 1,
+    hedged_tokens: 4,
   };
   t.deepEqual((answer as unknown as { isthmus: object }).isthmus, provenance);
   let text = "";
