@@ -4,7 +4,7 @@ import type { Random } from "../../runtime/random.ts";
 import type { EdgeRegistry } from "../membership/edge-registry.ts";
 import type { RouteRequest } from "../route/route-target.ts";
 import { type Assessment, decide } from "../route/router.ts";
-import { assessPeer, type PeerAssessment } from "../spill/peer-choice.ts";
+import { assessPeers, type PeerAssessment } from "../spill/peer-choice.ts";
 import type { PeerRegistry } from "../spill/peer-registry.ts";
 
 export interface ExplanationInputs {
@@ -22,9 +22,9 @@ export function explain(inputs: ExplanationInputs, request: RouteRequest) {
   const decision = decide(edges.targets(request.model), request, noneExcluded, random);
   const chosen = decision.chosen?.target.key ?? null;
   const assessments = [...decision.assessments].sort(byTotal);
-  const peerAssessments = [...peers.views(request.model)].map((view) =>
-    assessPeer(view, [region], noneExcluded),
-  );
+  const spilled = { ...request, expectedTokens: 1, policy: undefined };
+  const views = peers.views(request.model);
+  const peerAssessments = assessPeers(views, spilled, [region], noneExcluded);
   return {
     region,
     model: request.model,

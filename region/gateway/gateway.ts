@@ -141,7 +141,9 @@ async function attempt<T>(
   const trunk = toEdge ? edges.trunkOf(name) : peers.get(name)?.trunk;
   if (trunk === undefined) throw new Fault("link-lost", `${name} has just gone`);
   const { penalty } = toEdge ? edges : peers;
-  const done = toEdge ? edges.ledger.begin(name, model) : () => {};
+  const done = toEdge
+    ? edges.ledger.begin(name, model)
+    : peers.ledger.begin(placement.peer.target, model);
   const visitedRegions = passedRegions(context.visitedRegions, region);
   try {
     const result = await send(trunk, { ...context, visitedRegions });

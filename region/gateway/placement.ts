@@ -40,8 +40,9 @@ export function place(
     const { edge, key } = chosen.target;
     return { kind: "edge", edge, key };
   }
-  const peer = choosePeer(peers.views(request.model), passed, excluded, random);
-  if (peer !== null) return { kind: "peer", peer };
+  const spilled = { ...request, expectedTokens: 1, policy: undefined };
+  const spill = choosePeer(peers.views(request.model), spilled, passed, excluded, random);
+  if (spill !== null) return { kind: "peer", peer: spill.peer };
   return { kind: "nowhere", fault: whyNowhere(request, assessments, peers) };
 }
 

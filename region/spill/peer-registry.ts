@@ -8,6 +8,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { Trunk } from "../../runtime/trunk/trunk.ts";
 import { FailurePenalty } from "../route/failure-penalty.ts";
 import type { PeerView } from "./peer-choice.ts";
+import { SpillLedger } from "./spill-ledger.ts";
 import { readSummary } from "./summary-rules.ts";
 
 /** A summary comes each second; older than this it says nothing any more. */
@@ -42,6 +43,8 @@ export interface Peer {
 
 export class PeerRegistry {
   readonly penalty = new FailurePenalty();
+  /** Requests of this region in the others. */
+  readonly ledger = new SpillLedger();
   readonly #options: PeerRegistryOptions;
   readonly #peers = new Map<string, Peer>();
   readonly #fixed = new Map<string, PeerAddress>();
@@ -68,6 +71,7 @@ export class PeerRegistry {
       return "an older summary";
     }
     this.#adopt(this.#fixed.get(summary.region) ?? summary, summary);
+    this.ledger.counted(summary.region);
     return null;
   }
 
@@ -83,19 +87,35 @@ export class PeerRegistry {
     return `${region}/`;
   }
 
-  /** Every peer as the choice of a spill sees it for one model. */
+  /**
+   * Every peer as the choice of a spill sees it for one model: directly or, while the trunk to it
+   * is not up, by way of the nearest region that says it has one.
+   */
   *views(model: string): Generator<PeerView, void, undefined> {
     const nowMs = this.#options.clock.monotonicMs();
     for (const peer of this.list()) {
+      const via = isUp(peer) ? null : this.#wayTo(peer.region);
+      const next = via?.peer ?? peer;
       yield {
-        region: peer.region,
-        key: this.keyOf(peer.region),
-        connected: peer.trunk.state === "up",
-        rttMs: peer.trunk.rttMs,
-        penaltyMs: this.penalty.of(peer.region, nowMs),
+        region: next.region,
+        key: this.keyOf(next.region),
+        target: peer.region,
+        connected: isUp(next),
+        rttMs: via?.rttMs ?? peer.trunk.rttMs,
+        penaltyMs: this.penalty.of(next.region, nowMs),
+        sentSince: this.ledger.sentSince(peer.region, model),
+        jurisdictions: jurisdictionsOf(peer),
+        viaJurisdictions: jurisdictionsOf(next),
         model: this.#modelOf(peer, model),
       };
     }
+  }
+
+  /** Round trips to the regions in reach, for this region's own summary. */
+  rtts(): Record<string, number> {
+    const rtts: Record<string, number> = {};
+    for (const peer of this.list()) if (isUp(peer)) rtts[peer.region] = peer.trunk.rttMs;
+    return rtts;
   }
 
   /** What peers said lately of their models. */
@@ -126,8 +146,20 @@ export class PeerRegistry {
   #modelOf(peer: Peer, model: string): PeerView["model"] {
     if (!this.#isFresh(peer)) return "untold";
     const state = peer.summary?.models.find((candidate) => candidate.model === model);
-    if (state === undefined || state.edgesReady === 0) return null;
-    return { predictedTtftMs: state.predictedTtftMs };
+    return state === undefined || state.edgesReady === 0 ? null : state;
+  }
+
+  /** The shortest way to a region by one other that this one reaches and that reaches it. */
+  #wayTo(target: string): { readonly peer: Peer; readonly rttMs: number } | null {
+    let best: { peer: Peer; rttMs: number } | null = null;
+    for (const peer of this.list()) {
+      if (peer.region === target || !isUp(peer) || !this.#isFresh(peer)) continue;
+      const onwardMs = peer.summary?.rttMs[target];
+      if (onwardMs === undefined) continue;
+      const rttMs = peer.trunk.rttMs + onwardMs;
+      if (best === null || rttMs < best.rttMs) best = { peer, rttMs };
+    }
+    return best;
   }
 
   #isFresh({ summary, summaryMs }: Peer): boolean {
@@ -150,6 +182,15 @@ export class PeerRegistry {
     });
     this.#peers.set(region, { region, http, grpc, trunk, summary, summaryMs });
   }
+}
+
+function isUp({ trunk }: Peer): boolean {
+  return trunk.state === "up";
+}
+
+/** Null when it has never said. What it said once holds: labels don't age as loads do. */
+function jurisdictionsOf({ summary }: Peer): readonly string[] | null {
+  return summary?.labels?.jurisdictions ?? null;
 }
 
 function isOlder(summary: RegionSummary, known: RegionSummary): boolean {
