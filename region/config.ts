@@ -3,6 +3,7 @@ import { z } from "zod";
 import { namePattern, type RegionId } from "../proto/ids.ts";
 
 const PORT_MAX = 65_535;
+const JURISDICTIONS_MAX = 32;
 const IN_FLIGHT_MAX = 100_000;
 
 const regionName = z
@@ -11,6 +12,8 @@ const regionName = z
   .transform((text) => text as RegionId);
 const httpAddress = z.string().regex(/^http:\/\/[^/]+$/, "must be http://host:port");
 const grpcAddress = z.string().regex(/^[^/]+:\d+$/, "must be host:port");
+
+const label = z.string().regex(namePattern, "must be 1 to 63 of a-z, 0-9 and inner hyphens");
 
 const listener = z
   .strictObject({
@@ -45,6 +48,15 @@ export const regionConfigSchema = z.strictObject({
       }),
     )
     .default([]),
+  /** What an operator says of this region; told to everybody. */
+  labels: z
+    .strictObject({
+      /** Legal regimes that hold here, e.g. gdpr. */
+      jurisdictions: z.array(label).max(JURISDICTIONS_MAX).default([]),
+      /** Of the power that its edges draw; 0 when nobody knows. */
+      gramsCo2PerKwh: z.number().min(0).default(0),
+    })
+    .prefault({}),
   /** Streams through the gateway at once. */
   inFlightMax: z.int().min(1).max(IN_FLIGHT_MAX).default(4096),
 });

@@ -1,7 +1,8 @@
 // A region's process: gateway for callers, home of its edges, relay between them and the centre.
 import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
 import { Hono } from "hono";
-import type { RegionSummary } from "../proto/gen/isthmus/v1/mesh_pb.ts";
+import { RegionLabelsSchema, type RegionSummary } from "../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { Sha256 } from "../proto/ids.ts";
 import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
@@ -134,13 +135,15 @@ function pull(region: Region, target: { sha256: Sha256; bytes: number }): Promis
   return pullArtifact(target, [config.coordinator.http], store, { signal, clock });
 }
 
-function summaries({ addresses, config, edges, role }: Region, relay: DesiredRelay) {
+function summaries({ addresses, config, edges, peers, role }: Region, relay: DesiredRelay) {
+  const labels = create(RegionLabelsSchema, config.labels);
   const incarnation = BigInt(role.clock.now());
   let sequence = 0n;
   return (): RegionSummary => {
     sequence += 1n;
     const identity = { region: config.name, incarnation, ...addresses };
-    return summarize(identity, sequence, edges, relay.desired?.revision ?? 0n);
+    const summary = summarize(identity, sequence, edges, relay.desired?.revision ?? 0n);
+    return { ...summary, labels, rttMs: peers.rtts() };
   };
 }
 

@@ -21,6 +21,12 @@ export interface RoleOverrides {
 }
 
 const LOOPBACK = "127.0.0.1";
+/** Of the regions that `npm start` makes by default; another stands for its own name alone. */
+const jurisdictions: Readonly<Record<string, readonly string[]>> = {
+  us: ["us"],
+  eu: ["gdpr", "eu"],
+  ap: ["ap"],
+};
 /** More threads than this gain an edge of the demo model nothing. */
 const ENGINE_THREADS_MAX = 4;
 
@@ -58,6 +64,7 @@ export function regionConfig(
     natsDomain: name,
     coordinator: { http: wired(via, name, layout.coordinator.http) },
     peers: layout.regions.filter((other) => other.name !== name).map(peer),
+    labels: { jurisdictions: jurisdictions[name] ?? [name] },
     ...overrides.region,
   };
 }

@@ -19,11 +19,13 @@ export function topologyOf(own: RegionSummary, peers: PeerRegistry): GetTopology
     http,
     reachable: trunk.state === "up",
     edges: summary?.edges.map((edge) => edgeAddress(region, edge)) ?? [],
+    jurisdictions: summary?.labels?.jurisdictions ?? [],
   }));
   const { region, grpc, http, edges } = own;
   const self = {
     ...{ region, grpc, http, reachable: true },
     edges: edges.map((edge) => edgeAddress(region, edge)),
+    jurisdictions: own.labels?.jurisdictions ?? [],
   };
   return create(GetTopologyResponseSchema, { region, regions: [self, ...others] });
 }

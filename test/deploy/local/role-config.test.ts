@@ -22,6 +22,13 @@ test("without a wiring, roles find each other where they listen and say nothing 
   t.false("advertise" in edgeOf(layout));
 });
 
+test("a region carries its legal regimes, one of another name that name alone", (t) => {
+  const layout = meshLayout({ ...defaultShape, regions: ["eu", "moon"] });
+  const labelsOf = (at: number) => regionConfig(layout, layout.regions[at]!, {}).labels;
+  t.deepEqual(labelsOf(0), { jurisdictions: ["gdpr", "eu"] });
+  t.deepEqual(labelsOf(1), { jurisdictions: ["moon"] });
+});
+
 test("with a wiring, each role finds every other one by its own way", (t) => {
   const via = (from: string, address: string) => `${from}.to:${address.split(":")[1]}`;
   const layout = meshLayout({ ...defaultShape, via });
