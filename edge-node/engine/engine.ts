@@ -138,6 +138,8 @@ export interface EngineStats {
   readonly gpuUsedBytes: number;
   readonly gpuTotalBytes: number;
   readonly restarts: number;
+  /** How long nothing was heard of the engine although it has work to do. */
+  readonly silentMs: number;
 }
 
 export interface TokenScore {

@@ -10,6 +10,7 @@ import {
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { checkEmbed, checkGenerate, checkScore } from "../../runtime/frontend/request-rules.ts";
 import type { InferenceBackend } from "../../runtime/inference/backend.ts";
+import type { Standing } from "../../runtime/inference/inquiry.ts";
 import type { GenerateEvent } from "../engine/engine.ts";
 import { toEnginePrompt, toGenerateJob } from "./generate-job.ts";
 import { toGenerateResponse } from "./generate-response.ts";
@@ -50,8 +51,13 @@ export class EngineBackend implements InferenceBackend {
       const job = toGenerateJob(request, { engineVersion, seed: randomInt(SEED_END) });
       const by = { model, version, edge: this.#edge, region: this.#region };
       const count = this.#remainingOf(model).begin(job.maxTokens, job.resume?.tokens.length ?? 0);
+      let phase: Standing["phase"] = "reading";
+      context.inquiry?.answeredBy(() => ({ phase, silentMs: engine.stats().silentMs }));
       const relay = (event: GenerateEvent) => {
-        if (event.kind === "tokens") count.add(event.ids.length);
+        if (event.kind === "tokens") {
+          count.add(event.ids.length);
+          phase = "generating";
+        }
         onEvent(toGenerateResponse(event, by));
       };
       await engine.generate(job, relay, context.signal).finally(() => count.end());

@@ -2,197 +2,272 @@
 // after another. Feed it an input, perform the effects it returns, in order. No I/O, no time.
 //
 // The caller sees one `started`, every token once, one `finished`; or a fault. A source is left for
-// another after a retriable fault, a gap, or a request from outside. Nothing of it shows before the
-// first event; later the next source resumes from the ids and text delivered.
+// another after a retriable fault, a gap, a silence that it can't explain, or a request from
+// outside. Nothing of it shows before the first event; later the next source resumes from the ids
+// and text delivered. While the first token is overdue a second source may race the first.
 import { create } from "@bufbuild/protobuf";
-import { Fault } from "../../proto/fault.ts";
+import type { Fault } from "../../proto/fault.ts";
 import {
   type Finished,
-  type GenerateRequest,
-  GenerateRequestSchema,
   type GenerateResponse,
-  GenerateResponseSchema,
   MoveSchema,
-  ResumeSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { acceptFinalText, acceptTokens, cursorAtEnd } from "./delivery.ts";
-import type { StreamState } from "./stream-state.ts";
+import { finalEvent } from "./final-event.ts";
+import { onwardRequest } from "./onward-request.ts";
+import {
+  beginSilence,
+  breakSilence,
+  judgeAnswer,
+  type SilenceVerdict,
+  tickSilence,
+} from "./silence.ts";
+import { deadEnd, endedEarly, lost, noSource, staged } from "./stream-faults.ts";
+import type { Picked, StreamEffect, StreamInput } from "./stream-protocol.ts";
+import type { Source, StreamState } from "./stream-state.ts";
 
-export type StreamInput =
-  | { readonly kind: "begin" }
-  | { readonly kind: "picked"; readonly key: string; readonly edge: string }
-  | { readonly kind: "nowhere"; readonly fault: Fault | null }
-  | { readonly kind: "event"; readonly attempt: number; readonly event: GenerateResponse }
-  | { readonly kind: "failed"; readonly attempt: number; readonly fault: Fault }
-  | { readonly kind: "ended"; readonly attempt: number }
-  | { readonly kind: "waited" }
-  | { readonly kind: "move-away"; readonly key: string; readonly reason: string }
-  | { readonly kind: "stopped"; readonly fault: Fault };
-
-export type StreamEffect =
-  | { readonly kind: "pick" }
-  | { readonly kind: "open"; readonly attempt: number; readonly request: GenerateRequest }
-  | { readonly kind: "emit"; readonly event: GenerateResponse }
-  | { readonly kind: "abort"; readonly attempt: number }
-  | { readonly kind: "wait"; readonly delayMs: number }
-  | { readonly kind: "settle"; readonly fault: Fault | null };
+export type { StreamEffect, StreamInput } from "./stream-protocol.ts";
 
 /** Takes one input and says what to do. Inputs of a source that was left are ignored. */
 export function advance(state: StreamState, input: StreamInput): StreamEffect[] {
   if (state.phase === "settled") return [];
   switch (input.kind) {
     case "event":
-      return isCurrent(state, input.attempt) ? onEvent(state, input.event) : [];
+      return withSource(state, input.attempt, (source) => onEvent(state, source, input.event));
     case "begin":
       return choose(state);
     case "picked":
-      return open(state, input.key, input.edge);
+      return open(state, input);
     case "nowhere":
       return nowhere(state, input.fault);
     case "failed":
-      return isCurrent(state, input.attempt) ? leave(state, input.fault) : [];
+      return withSource(state, input.attempt, (source) => leave(state, source, input.fault));
     case "ended":
-      return isCurrent(state, input.attempt) ? leave(state, endedEarly()) : [];
+      return withSource(state, input.attempt, (source) => leave(state, source, endedEarly()));
     case "waited":
       state.excluded.clear();
       return choose(state);
+    case "tick":
+      return tick(state);
+    case "answered":
+      return withSource(state, input.attempt, (source) =>
+        obey(state, source, judgeAnswer(source.silence, input.answer, state.bounds.silence)),
+      );
+    case "overdue":
+      return withSource(state, input.attempt, (source) => hedge(state, source));
     case "move-away":
-      return state.phase === "open" && state.key === input.key
-        ? [abort(state), ...leave(state, lost(input.reason))]
-        : [];
+      return state.sources
+        .filter(({ key }) => key === input.key)
+        .flatMap((source) => cut(state, source, lost(input.reason)));
     case "stopped":
-      return state.phase === "open"
-        ? [abort(state), settle(state, input.fault)]
-        : [settle(state, input.fault)];
+      return settle(state, input.fault);
   }
 }
 
-function isCurrent(state: StreamState, attempt: number): boolean {
-  return state.phase === "open" && state.attempt === attempt;
+function withSource(
+  state: StreamState,
+  attempt: number,
+  act: (source: Source) => StreamEffect[],
+): StreamEffect[] {
+  const source = state.sources.find((one) => one.attempt === attempt);
+  return source === undefined ? [] : act(source);
 }
 
 function choose(state: StreamState): StreamEffect[] {
   state.phase = "choosing";
-  return [{ kind: "pick" }];
+  // A choice that was asked for as a hedge serves as well when the first source is lost meanwhile.
+  return state.isPicking ? [] : pick(state, false);
 }
 
-function open(state: StreamState, key: string, edge: string): StreamEffect[] {
+function pick(state: StreamState, isHedge: boolean): StreamEffect[] {
+  state.isPicking = true;
+  const taken = state.sources.map(({ key }) => key);
+  return [{ kind: "pick", excluded: new Set([...state.excluded, ...taken]), isHedge }];
+}
+
+function open(state: StreamState, { key, edge, region = "", ...hints }: Picked): StreamEffect[] {
+  state.isPicking = false;
+  const isHedge = state.sources.length > 0;
+  // The first token came while a second source was being chosen.
+  if (isHedge && !isOverdue(state)) return [];
   state.phase = "open";
-  state.key = key;
-  state.edge = edge;
   state.attempt += 1;
-  state.cursor = cursorAtEnd(state.delivery);
-  return [{ kind: "open", attempt: state.attempt, request: requestOnward(state) }];
-}
-
-/** The caller's own request as long as nothing was delivered beyond it, else a resuming one. */
-function requestOnward(state: StreamState): GenerateRequest {
-  const { request, delivery } = state;
-  const known = request.resume?.ids.length ?? 0;
-  if (delivery.ids.length === known && delivery.textLength === (request.resume?.textLength ?? 0)) {
-    return request;
-  }
-  const version = state.started?.version ?? request.resume?.version ?? "";
-  const resume = create(ResumeSchema, {
-    ids: delivery.ids.slice(),
-    textLength: delivery.textLength,
-    version,
+  if (isHedge) state.hedges += 1;
+  const { attempt } = state;
+  state.sources.push({
+    attempt,
+    key,
+    isHedge,
+    hints,
+    cursor: cursorAtEnd(state.delivery),
+    silence: beginSilence(hints, state.bounds.silence),
+    edge,
+    region,
+    held: null,
+    started: null,
+    tokens: 0,
   });
-  return create(GenerateRequestSchema, { ...request, resume });
+  const effects: StreamEffect[] = [
+    { kind: "open", attempt, request: onwardRequest(state), isHedge },
+  ];
+  const { hedgeAfterMs } = hints;
+  if (!isHedge && hedgeAfterMs !== undefined && state.hedges < state.bounds.hedgesMax) {
+    effects.push({ kind: "hedge-after", attempt, delayMs: hedgeAfterMs });
+  }
+  return effects;
 }
 
-function onEvent(state: StreamState, response: GenerateResponse): StreamEffect[] {
+/** One source is at work, and has delivered nothing so far. */
+function isOverdue({ sources }: StreamState): boolean {
+  return sources.length === 1 && sources[0]!.tokens === 0;
+}
+
+function hedge(state: StreamState, source: Source): StreamEffect[] {
+  const { hedges, bounds, isPicking, attempt } = state;
+  if (isPicking || hedges >= bounds.hedgesMax || attempt >= bounds.attemptsMax) return [];
+  return isOverdue(state) && !source.isHedge ? pick(state, true) : [];
+}
+
+function onEvent(state: StreamState, source: Source, response: GenerateResponse): StreamEffect[] {
   const { event } = response;
   switch (event.case) {
     case "tokens": {
-      const accepted = acceptTokens(state.delivery, state.cursor, response, event.value);
-      if (accepted.kind === "broken") return cut(state, accepted.reason);
-      arrived(state, state.edge);
+      source.tokens += event.value.ids.length;
+      breakSilence(source.silence, state.bounds.silence);
+      const accepted = acceptTokens(state.delivery, source.cursor, response, event.value);
+      if (accepted.kind === "broken") return cut(state, source, lost(accepted.reason));
       if (accepted.kind === "nothing") return [];
       state.fruitless = 0;
       state.waits = 0;
-      return [{ kind: "emit", event: accepted.event }];
+      return [...win(state, source), { kind: "emit", event: accepted.event }];
     }
     case "started":
-      state.edge = event.value.edge || state.edge;
-      arrived(state, state.edge);
-      if (state.started !== null) return [];
-      state.started = event.value;
-      return [{ kind: "emit", event: response }];
+      source.edge = event.value.edge || source.edge;
+      source.region = event.value.region || source.region;
+      source.started ??= event.value;
+      if (state.started !== null || source.held !== null) return [];
+      source.held = response;
+      return mayRace(source) ? [] : begin(state, source);
     case "finished":
-      return finish(state, response, event.value);
+      return finish(state, source, response, event.value);
     default:
-      return cut(state, "the source sent an event of no known kind");
+      return cut(state, source, lost("the source sent an event of no known kind"));
   }
 }
 
-/** The move that was under way has succeeded: somebody else is speaking. */
-function arrived(state: StreamState, toEdge: string): void {
-  if (state.departure === null) return;
-  state.moves.push(create(MoveSchema, { ...state.departure, toEdge }));
-  state.departure = null;
+/** Another source may win in its place. */
+function mayRace({ hints, isHedge }: Source): boolean {
+  return isHedge || hints.hedgeAfterMs !== undefined;
 }
 
-function finish(state: StreamState, response: GenerateResponse, end: Finished): StreamEffect[] {
-  const text = acceptFinalText(state.delivery, state.cursor, end.text);
-  if (text === null) return cut(state, "the source finished before what was delivered");
-  arrived(state, state.edge);
-  const completionTokens = state.delivery.ids.length;
-  const untouched =
-    state.moves.length === 0 &&
-    end.completionTokens === completionTokens &&
-    text.length === end.text.length;
-  const event = untouched
-    ? response
-    : create(GenerateResponseSchema, {
-        event: {
-          case: "finished",
-          value: {
-            ...end,
-            text,
-            completionTokens,
-            promptTokens: state.started?.promptTokens ?? end.promptTokens,
-            cachedTokens: state.started?.cachedTokens ?? end.cachedTokens,
-            moves: [...state.moves, ...end.moves].sort((a, b) => a.atToken - b.atToken),
-          },
-        },
-      });
-  return [{ kind: "emit", event }, settle(state, null)];
+/** Tells the caller who serves. */
+function begin(state: StreamState, source: Source): StreamEffect[] {
+  if (source.held === null || state.started !== null) return [];
+  const { held } = source;
+  state.started = source.started;
+  source.held = null;
+  return [{ kind: "emit", event: held }];
 }
 
-function cut(state: StreamState, reason: string): StreamEffect[] {
-  return [abort(state), ...leave(state, lost(reason))];
+/** This source delivers: it serves the stream, any other is sent away, and a move has succeeded. */
+function win(state: StreamState, winner: Source): StreamEffect[] {
+  const effects: StreamEffect[] = [];
+  for (const loser of state.sources) {
+    if (loser === winner) continue;
+    const { promptTokens = 0, cachedTokens = 0 } = loser.started ?? {};
+    state.hedgedTokens += Math.max(0, promptTokens - cachedTokens) + loser.tokens;
+    effects.push({ kind: "abort", attempt: loser.attempt, fault: null });
+  }
+  if (effects.length > 0) state.sources = [winner];
+  effects.push(...begin(state, winner));
+  if (state.departure !== null) {
+    const { edge: toEdge, region: toRegion } = winner;
+    state.moves.push(create(MoveSchema, { ...state.departure, toEdge, toRegion }));
+    state.departure = null;
+    state.adriftTicks = 0;
+  }
+  return effects;
 }
 
-/** The current source is done for: go elsewhere if the fault and the bounds allow it. */
-function leave(state: StreamState, fault: Fault): StreamEffect[] {
-  if (!fault.retriable) return [settle(state, fault)];
+function finish(
+  state: StreamState,
+  source: Source,
+  response: GenerateResponse,
+  end: Finished,
+): StreamEffect[] {
+  const text = acceptFinalText(state.delivery, source.cursor, end.text);
+  if (text === null) {
+    return cut(state, source, lost("the source finished before what was delivered"));
+  }
+  const effects = win(state, source);
+  state.sources = [];
+  const event = finalEvent(state, response, end, text);
+  return [...effects, { kind: "emit", event }, ...settle(state, null)];
+}
+
+function tick(state: StreamState): StreamEffect[] {
+  if (state.departure !== null) state.adriftTicks += 1;
+  return state.sources.flatMap((source) =>
+    state.phase === "settled"
+      ? []
+      : obey(state, source, tickSilence(source.silence, state.bounds.silence)),
+  );
+}
+
+function obey(state: StreamState, source: Source, verdict: SilenceVerdict): StreamEffect[] {
+  if (verdict === "fine") return [];
+  if (verdict === "ask") return [{ kind: "ask", attempt: source.attempt }];
+  return cut(state, source, verdict);
+}
+
+function cut(state: StreamState, source: Source, fault: Fault): StreamEffect[] {
+  return [{ kind: "abort", attempt: source.attempt, fault }, ...leave(state, source, fault)];
+}
+
+/** This source is done for: go elsewhere if the fault and the bounds allow it. */
+function leave(state: StreamState, source: Source, fault: Fault): StreamEffect[] {
+  state.sources = state.sources.filter((other) => other !== source);
+  state.excluded.add(source.key);
+  const isRacing = state.sources.length > 0;
+  // The one that races on may succeed where a hedge was refused for good.
+  if (!fault.retriable && !(isRacing && source.isHedge)) return settle(state, fault);
+  if (isRacing) return [];
   state.lastFault = fault;
   // Being full is no failure; a stream that has begun comes back for a place, within its waits.
   if (state.started === null || fault.code !== "overloaded") state.fruitless += 1;
-  state.excluded.add(state.key);
-  if (state.started !== null && state.departure === null) {
-    const atToken = state.delivery.ids.length;
-    state.departure = { atToken, fromEdge: state.edge, cause: fault.code };
+  const effects: StreamEffect[] = [];
+  if (state.started !== null) {
+    effects.push({ kind: "left", key: source.key, fault });
+    state.departure ??= {
+      atToken: state.delivery.ids.length,
+      fromEdge: source.edge,
+      fromRegion: source.region,
+      cause: fault.code,
+    };
   }
   const { fruitlessMax, attemptsMax } = state.bounds;
-  if (state.fruitless >= fruitlessMax || state.attempt >= attemptsMax) {
-    return [settle(state, fault)];
-  }
-  return choose(state);
+  const isSpent = state.fruitless >= fruitlessMax || state.attempt >= attemptsMax;
+  if (isSpent || isAdriftTooLong(state))
+    return [...effects, ...settle(state, deadEnd(state, fault))];
+  return [...effects, ...choose(state)];
+}
+
+function isAdriftTooLong({ adriftTicks, bounds }: StreamState): boolean {
+  return adriftTicks * bounds.silence.tickMs >= bounds.adriftMaxMs;
 }
 
 /** No source is there now. A begun stream waits for one; a new one only after a failure. */
 function nowhere(state: StreamState, why: Fault | null): StreamEffect[] {
+  state.isPicking = false;
+  if (state.sources.length > 0) return []; // nobody to race with
   const begun = state.started !== null;
   // That the others are full is better to know than how the first one failed.
   const telling = !begun && why?.code === "overloaded" ? why : null;
   const fault = telling ?? state.lastFault ?? why ?? noSource();
   const waitable = begun || (state.attempt > 0 && fault.retriable && fault.code !== "overloaded");
   const { waitsMax, freshWaitsMax } = state.bounds;
-  if (!waitable || state.waits >= (begun ? waitsMax : freshWaitsMax)) {
-    return [settle(state, fault)];
-  }
+  const isWaitOver = state.waits >= (begun ? waitsMax : freshWaitsMax) || isAdriftTooLong(state);
+  if (!waitable || isWaitOver) return settle(state, deadEnd(state, fault));
   const { delayMs, delayMaxMs } = state.bounds;
   const delay = Math.max(delayMs * 2 ** state.waits, fault.retryAfterMs);
   state.waits += 1;
@@ -200,30 +275,12 @@ function nowhere(state: StreamState, why: Fault | null): StreamEffect[] {
   return [{ kind: "wait", delayMs: Math.min(delay, delayMaxMs) }];
 }
 
-function abort(state: StreamState): StreamEffect {
-  return { kind: "abort", attempt: state.attempt };
-}
-
-function settle(state: StreamState, fault: Fault | null): StreamEffect {
+function settle(state: StreamState, fault: Fault | null): StreamEffect[] {
+  const aborts = state.sources.map(
+    ({ attempt }) => ({ kind: "abort", attempt, fault: null }) as const,
+  );
+  state.sources = [];
   state.phase = "settled";
-  return { kind: "settle", fault: fault === null ? null : staged(state, fault) };
-}
-
-/** Once something was delivered, an ending fault interrupts the stream, whatever it said itself. */
-function staged(state: StreamState, fault: Fault): Fault {
-  if (state.started === null || fault.stage === "interrupted") return fault;
-  const { code, message, retryAfterMs, param } = fault;
-  return new Fault(code, message, { stage: "interrupted", retryAfterMs, param, cause: fault });
-}
-
-function lost(reason: string): Fault {
-  return new Fault("link-lost", reason, { stage: "interrupted" });
-}
-
-function endedEarly(): Fault {
-  return lost("the source ended the stream without finishing it");
-}
-
-function noSource(): Fault {
-  return new Fault("unavailable", "nothing in reach can serve this request now");
+  const told = fault === null ? null : staged(state, fault);
+  return [...aborts, { kind: "settle", fault: told }];
 }

@@ -9,6 +9,7 @@ import type {
   ScoreRequest,
   ScoreResponse,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type { Inquiry } from "./inquiry.ts";
 
 export interface CallContext {
   /** Aborted when nobody waits for the answer any more. */
@@ -19,6 +20,8 @@ export interface CallContext {
   readonly visitedRegions: readonly string[];
   /** Unix milliseconds; Infinity when the caller set none. */
   readonly deadlineMs: number;
+  /** Left by a caller who may ask how the completion stands; the backend says who answers. */
+  readonly inquiry?: Inquiry;
 }
 
 export type OnEvent = (event: GenerateResponse) => void;

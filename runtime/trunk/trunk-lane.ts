@@ -15,6 +15,7 @@ import { createClient } from "../grpc/bridge.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { statusToFault } from "../grpc/status.ts";
 import type { CallContext, OnEvent } from "../inference/backend.ts";
+import type { Answer } from "../inference/inquiry.ts";
 import type { Random } from "../random.ts";
 import {
   IN_FLIGHT_MAX,
@@ -25,6 +26,7 @@ import {
   SILENT_TICKS_MAX,
   TICK_MS,
 } from "./bounds.ts";
+import { answerOf } from "./standing.ts";
 import type { TrunkState } from "./trunk.ts";
 
 export interface TrunkHello {
@@ -49,6 +51,8 @@ interface InFlight {
   readonly reject: (fault: Fault) => void;
   readonly signal: AbortSignal;
   readonly onAbort: () => void;
+  /** Waits for the peer to say how the completion stands. */
+  asked: PromiseWithResolvers<Answer> | null;
 }
 
 /** In-band pings decide first; the transport's keepalive is there for a peer gone below us. */
@@ -102,9 +106,10 @@ export class TrunkLane {
       const onAbort = () => {
         this.#abandon(id, new Fault("cancelled", "the caller no longer waits for the answer"));
       };
-      this.#inFlight.set(id, { onEvent, resolve, reject, signal, onAbort });
+      this.#inFlight.set(id, { onEvent, resolve, reject, signal, onAbort, asked: null });
       signal.addEventListener("abort", onAbort, { once: true });
       this.#write({ case: "submit", value: submission(id, request, context) });
+      context.inquiry?.answeredBy(() => this.#ask(id));
     });
   }
 
@@ -173,6 +178,9 @@ export class TrunkLane {
       } else if (outcome.case === "failure") {
         this.#forget(id, flight);
         flight.reject(faultOf(outcome.value));
+      } else if (outcome.case === "standing") {
+        flight.asked?.resolve(answerOf(outcome.value));
+        flight.asked = null;
       }
     }
   }
@@ -227,6 +235,15 @@ export class TrunkLane {
     this.#options.onState(state, why);
   }
 
+  /** Null once the completion is over; whoever asks bounds the wait. */
+  #ask(id: number): Answer | Promise<Answer> {
+    const flight = this.#inFlight.get(id);
+    if (flight === undefined) return null;
+    flight.asked ??= Promise.withResolvers<Answer>();
+    this.#write({ case: "ask", value: { $typeName: "isthmus.v1.Ask", id } });
+    return flight.asked.promise;
+  }
+
   /** Gives up a request that the peer still works on. */
   #abandon(id: number, fault: Fault): void {
     const flight = this.#inFlight.get(id);
@@ -238,6 +255,7 @@ export class TrunkLane {
 
   #forget(id: number, flight: InFlight): void {
     this.#inFlight.delete(id);
+    flight.asked?.resolve(null);
     flight.signal.removeEventListener("abort", flight.onAbort);
   }
 

@@ -13,11 +13,14 @@ import type {
 } from "../../proto/gen/isthmus/v1/trunk_pb.ts";
 import { checkGenerate } from "../frontend/request-rules.ts";
 import type { CallContext, InferenceBackend } from "../inference/backend.ts";
+import { Inquiry } from "../inference/inquiry.ts";
 import { HELD_MAX, HELD_PER_REQUEST_MAX, SUBMITTED_MAX, VISITED_MAX } from "./bounds.ts";
+import { standingItem } from "./standing.ts";
 
 interface Running {
   readonly id: number;
   readonly abort: AbortController;
+  readonly inquiry: Inquiry;
   /** Events of this completion in the batch that is being gathered. */
   held: number;
   finished: boolean;
@@ -54,6 +57,9 @@ export class TrunkSession {
       case "cancel":
         this.#cancel(message.value.id);
         break;
+      case "ask":
+        this.#ask(message.value.id);
+        break;
       case "ping":
         this.#pongNonce = message.value.nonce;
         this.#arm();
@@ -86,10 +92,13 @@ export class TrunkSession {
       this.#push(failureItem(id, refusal));
       return;
     }
-    const running: Running = { id, abort: new AbortController(), held: 0, finished: false };
+    const abort = new AbortController();
+    const inquiry = new Inquiry();
+    const running: Running = { id, abort, inquiry, held: 0, finished: false };
     this.#running.set(id, running);
     const context: CallContext = {
-      signal: running.abort.signal,
+      signal: abort.signal,
+      inquiry,
       requestId,
       visitedRegions,
       deadlineMs: deadlineMs > 0n ? Number(deadlineMs) : Infinity,
@@ -120,6 +129,19 @@ export class TrunkSession {
     if (running === undefined) return;
     this.#running.delete(id);
     running.abort.abort();
+  }
+
+  /** Of a completion that is over the peer has heard, or will before the answer. */
+  #ask(id: number): void {
+    const inquiry = this.#running.get(id)?.inquiry;
+    if (inquiry === undefined) {
+      this.#push(standingItem(id, null));
+      return;
+    }
+    inquiry.ask().then(
+      (answer) => this.#push(standingItem(id, answer)),
+      () => this.#push(standingItem(id, null)),
+    );
   }
 
   #onEvent(running: Running, event: GenerateResponse): void {

@@ -44,7 +44,7 @@ export type ToChild =
 /** The part of the statistics that only the child knows. */
 export type ChildStats = Omit<
   EngineStats,
-  "freeMemoryBytes" | "totalMemoryBytes" | "restarts" | "freeSlots"
+  "freeMemoryBytes" | "totalMemoryBytes" | "restarts" | "freeSlots" | "silentMs"
 >;
 
 /** What is known of a process that has told nothing yet. */

@@ -201,6 +201,7 @@ export class LlamaEngine implements Engine {
       freeMemoryBytes: freemem(),
       totalMemoryBytes: totalmem(),
       restarts: this.#restarts,
+      silentMs: this.#child?.silentMs ?? 0,
     };
   }
 

@@ -242,6 +242,7 @@ export class ScriptedEngine implements Engine {
       gpuUsedBytes: 0,
       gpuTotalBytes: 0,
       restarts: this.#restarts,
+      silentMs: 0,
       ...memory,
     };
   }

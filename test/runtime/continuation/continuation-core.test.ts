@@ -146,7 +146,9 @@ test("a failure before anything was said is silent; after it the move is told on
   const state = createStream(promptRequest());
   advance(state, { kind: "begin" });
   advance(state, { kind: "picked", key: "us/a", edge: "a" });
-  t.deepEqual(advance(state, { ...early, attempt: 1 }), [{ kind: "pick" }]);
+  t.deepEqual(advance(state, { ...early, attempt: 1 }), [
+    { kind: "pick", excluded: new Set(["us/a"]), isHedge: false },
+  ]);
   t.true(state.excluded.has("us/a"));
   advance(state, { kind: "picked", key: "us/b", edge: "b" });
   t.is(state.departure, null);

@@ -1,0 +1,24 @@
+// What the next source of a stream is asked for.
+import { create } from "@bufbuild/protobuf";
+import {
+  type GenerateRequest,
+  GenerateRequestSchema,
+  ResumeSchema,
+} from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type { StreamState } from "./stream-state.ts";
+
+/** The caller's own request as long as nothing was delivered beyond it, else a resuming one. */
+export function onwardRequest(state: StreamState): GenerateRequest {
+  const { request, delivery } = state;
+  const known = request.resume?.ids.length ?? 0;
+  if (delivery.ids.length === known && delivery.textLength === (request.resume?.textLength ?? 0)) {
+    return request;
+  }
+  const version = state.started?.version ?? request.resume?.version ?? "";
+  const resume = create(ResumeSchema, {
+    ids: delivery.ids.slice(),
+    textLength: delivery.textLength,
+    version,
+  });
+  return create(GenerateRequestSchema, { ...request, resume });
+}
