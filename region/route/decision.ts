@@ -67,8 +67,6 @@ export type Assessment =
 
 export interface Decision {
   readonly chosen: RoutePrediction | null;
-  /** Edges that passed the filters. */
-  readonly candidates: number;
 }
 
 export type DispatchOutcome =
