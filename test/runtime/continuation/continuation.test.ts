@@ -1,53 +1,8 @@
 // The shell of continued streams, over sources that the test holds in its hands.
 import test from "ava";
 import { Fault } from "../../../proto/fault.ts";
-import type { GenerateRequest } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
-import type { Candidate } from "../../../runtime/continuation/candidate.ts";
-import { createContinuation } from "../../../runtime/continuation/continuation.ts";
-import type { CallContext, OnEvent } from "../../../runtime/inference/backend.ts";
-import { ManualClock } from "../../support/manual-clock.ts";
+import { contextWith, setUp, turn } from "./held-sources.ts";
 import { Caller, finished, promptRequest, started, tokens } from "./scripted-source.ts";
-
-interface Opened {
-  readonly key: string;
-  readonly request: GenerateRequest;
-  readonly context: CallContext;
-  readonly onEvent: OnEvent;
-  readonly fail: (fault: Fault) => void;
-}
-
-/** Candidates by name; every source opened waits for the test to speak for it. */
-function setUp(names: readonly string[]) {
-  const clock = new ManualClock();
-  const opened: Opened[] = [];
-  const live = new Set(names);
-  const moved: string[] = [];
-  const candidateOf = (key: string): Candidate => ({
-    key,
-    edge: key,
-    region: "us",
-    generate: (request, context, onEvent) =>
-      new Promise((_, fail) => {
-        opened.push({ key, request, context, onEvent, fail });
-        context.signal.addEventListener("abort", () => fail(new Fault("cancelled", "aborted")));
-      }),
-  });
-  const continuation = createContinuation({
-    clock,
-    pick: (excluded) => {
-      const key = [...live].find((name) => !excluded.has(name));
-      return key === undefined ? null : candidateOf(key);
-    },
-    onMove: (key) => moved.push(key),
-  });
-  return { clock, opened, live, moved, continuation };
-}
-
-function contextWith(signal: AbortSignal, deadlineMs = Infinity): CallContext {
-  return { signal, requestId: "r", visitedRegions: [], deadlineMs };
-}
-
-const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("a candidate that membership gives up is cut, and the stream goes on at once", async (t) => {
   const { clock, opened, moved, continuation } = setUp(["a", "b"]);

@@ -102,13 +102,16 @@ export class Caller {
   readonly ids: number[] = [];
   text = "";
   started = 0;
+  startedBy = "";
   finished: GenerateResponse["event"] | null = null;
   readonly trouble: string[] = [];
 
   readonly onEvent = ({ event }: GenerateResponse): void => {
     if (this.finished !== null) this.trouble.push("an event after finished");
-    if (event.case === "started") this.started += 1;
-    else if (this.started !== 1) this.trouble.push("an event before started");
+    if (event.case === "started") {
+      this.started += 1;
+      this.startedBy = event.value.edge;
+    } else if (this.started !== 1) this.trouble.push("an event before started");
     if (event.case === "tokens") {
       if (event.value.index !== this.ids.length) this.trouble.push("a wrong index");
       this.ids.push(...event.value.ids);

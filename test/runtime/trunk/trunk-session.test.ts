@@ -6,6 +6,7 @@ import {
   type OpenRequest,
   OpenRequestSchema,
   type OpenResponse,
+  Phase,
 } from "../../../proto/gen/isthmus/v1/trunk_pb.ts";
 import type { CallContext, InferenceBackend, OnEvent } from "../../../runtime/inference/backend.ts";
 import { HELD_PER_REQUEST_MAX } from "../../../runtime/trunk/bounds.ts";
@@ -78,6 +79,26 @@ test("a peer that doesn't read stops nobody else, and holds a bounded amount", a
   const last = outcomes.at(-1);
   t.is(last?.case === "failure" ? last.value.code : "", "slow-consumer");
   t.is(session.inFlight, 1);
+});
+
+test("what nobody works on any more is answered with not known", async (t) => {
+  const { backend, calls } = heldBackend();
+  const sent: OpenResponse[] = [];
+  const session = new TrunkSession({ backend, write: (response) => sent.push(response) > 0 });
+  const ask = (id: number) =>
+    create(OpenRequestSchema, { message: { case: "ask", value: { id } } });
+  session.take(submit(1));
+  session.take(ask(1));
+  calls[0]!.context.inquiry!.answeredBy(() => ({ phase: "reading", silentMs: 7.6 }));
+  session.take(ask(1));
+  session.take(ask(2));
+  await turn();
+  const said = sent.flatMap(({ items }) => items).map(({ id, outcome }) => [id, outcome.value]);
+  t.like(said, [
+    [2, { phase: Phase.UNSPECIFIED }],
+    [1, { phase: Phase.WAITING, silentMs: 0 }],
+    [1, { phase: Phase.READING, silentMs: 8 }],
+  ]);
 });
 
 test("when the peer is gone, nobody works for it", (t) => {

@@ -19,6 +19,7 @@ import { inferenceService } from "../../../runtime/frontend/grpc-inference.ts";
 import { bindService } from "../../../runtime/grpc/bridge.ts";
 import { type GrpcServer, startGrpcServer } from "../../../runtime/grpc/server.ts";
 import type { CallContext, InferenceBackend } from "../../../runtime/inference/backend.ts";
+import { Inquiry } from "../../../runtime/inference/inquiry.ts";
 import { silentLog } from "../../../runtime/log.ts";
 import { createMetrics } from "../../../runtime/metrics.ts";
 import { SILENT_TICKS_MAX, TICK_MS } from "../../../runtime/trunk/bounds.ts";
@@ -113,6 +114,33 @@ test("a fault keeps its code, hint and field across the trunk", async (t) => {
     { instanceOf: Fault },
   );
   t.is((await refused).code, "invalid-argument");
+});
+
+test("a question travels in band, and is answered by whoever works on the completion", async (t) => {
+  const backend = pacedBackend({ edge: "e", intervalMs: 1 });
+  let silentMs = 0;
+  const server = await serve({
+    ...backend,
+    generate(request, around, onEvent) {
+      around.inquiry?.answeredBy(() => ({ phase: "generating", silentMs }));
+      return backend.generate(request, around, onEvent);
+    },
+  });
+  t.teardown(() => server.stop());
+  const trunk = await connect(t, server.port);
+  const hangUp = new AbortController();
+  const inquiry = new Inquiry();
+  t.deepEqual(await inquiry.ask(), { phase: "waiting", silentMs: 0 });
+  const asked = { ...context(hangUp.signal), inquiry };
+  const endless = trunk.generate(requestFor(1_000_000), asked, () => {});
+  t.deepEqual(await inquiry.ask(), { phase: "generating", silentMs: 0 });
+  silentMs = 1234;
+  const both = await Promise.all([inquiry.ask(), inquiry.ask()]);
+  t.deepEqual(both, [both[0], both[0]]);
+  t.like(both[0], { phase: "generating", silentMs: 1234 });
+  hangUp.abort();
+  await t.throwsAsync(endless);
+  t.is(await inquiry.ask(), null, "it is over");
 });
 
 test("a consumer that refuses an event cancels its own completion only", async (t) => {
