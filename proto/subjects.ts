@@ -27,9 +27,13 @@ export const subjects = {
   evaluate: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.evaluate`,
   /** DrainCommand request, to an edge; answered with DrainReply. */
   drain: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.drain`,
-  /** Session, region to the other regions. */
+  /**
+   * Session request, to a region from another: each is told only what it may keep. One without
+   * messages that isn't deleted asks whether it wants the version. Answered with a SESSION_REPLY.
+   */
   session: (region: RegionId) => `isthmus.session.${region}`,
-  sessions: "isthmus.session.*",
+  /** Session request with a name alone, to a region; answered with what it keeps, or nothing. */
+  sessionGet: (region: RegionId) => `isthmus.session.${region}.get`,
   /** TrainProgress, edge to region. */
   progress: (region: RegionId, edge: EdgeId) => `isthmus.progress.${region}.${edge}`,
   progresses: (region: RegionId) => `isthmus.progress.${region}.*`,

@@ -17,6 +17,8 @@ export interface Delivery {
   /** Text length once this many ids were delivered; UNKNOWN inside a batch of several. */
   readonly textAfter: number[];
   textLength: number;
+  /** All of it; empty when the caller's own `resume` came without. */
+  text: string;
 }
 
 /** How far one source has come in the same completion. */
@@ -35,8 +37,10 @@ const UNKNOWN = -1;
 const nothing: Accepted = { kind: "nothing" };
 
 export function createDelivery(resume: Resume | undefined): Delivery {
-  const delivery: Delivery = { ids: [], textAfter: [0], textLength: 0 };
-  if (resume !== undefined) append(delivery, resume.ids, resume.textLength);
+  const delivery: Delivery = { ids: [], textAfter: [0], textLength: 0, text: "" };
+  if (resume === undefined) return delivery;
+  append(delivery, resume.ids, resume.text);
+  setTextLength(delivery, resume.textLength);
   return delivery;
 }
 
@@ -69,13 +73,13 @@ export function acceptTokens(
   cursor.index = tokens.index + tokens.ids.length;
   cursor.text = textStart + tokens.text.length;
   if (overlap === 0 && text.length === tokens.text.length) {
-    append(delivery, tokens.ids, delivery.textLength + text.length);
+    append(delivery, tokens.ids, text);
     return { kind: "emit", event };
   }
   const ids = tokens.ids.slice(overlap);
   if (ids.length === 0 && text.length === 0) return nothing;
   const logprobs = tokens.logprobs.slice(overlap);
-  append(delivery, ids, delivery.textLength + text.length);
+  append(delivery, ids, text);
   return { kind: "emit", event: tokensEvent(delivered, ids, text, logprobs) };
 }
 
@@ -83,7 +87,7 @@ export function acceptTokens(
 export function acceptFinalText(delivery: Delivery, cursor: Cursor, text: string): string | null {
   if (cursor.index !== delivery.ids.length) return null;
   const unseen = unseenText(delivery, cursor.text, text);
-  if (unseen !== null) append(delivery, [], delivery.textLength + unseen.length);
+  if (unseen !== null) append(delivery, [], unseen);
   return unseen;
 }
 
@@ -105,11 +109,16 @@ function unseenText(delivery: Delivery, start: number, text: string): string | n
   return start === delivery.textLength ? text : text.slice(delivery.textLength - start);
 }
 
-function append(delivery: Delivery, ids: readonly number[], textLength: number): void {
+function append(delivery: Delivery, ids: readonly number[], text: string): void {
   for (const id of ids) {
     delivery.ids.push(id);
     delivery.textAfter.push(UNKNOWN);
   }
+  delivery.text += text;
+  setTextLength(delivery, delivery.textLength + text.length);
+}
+
+function setTextLength(delivery: Delivery, textLength: number): void {
   delivery.textLength = textLength;
   delivery.textAfter[delivery.ids.length] = textLength;
 }

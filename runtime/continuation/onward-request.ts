@@ -19,6 +19,8 @@ export function onwardRequest(state: StreamState): GenerateRequest {
     ids: delivery.ids.slice(),
     textLength: delivery.textLength,
     version,
+    // Who keeps the session needs the whole answer, and may not be who kept its beginning.
+    text: request.sessionId === "" ? "" : delivery.text,
   });
   return create(GenerateRequestSchema, { ...request, resume });
 }
