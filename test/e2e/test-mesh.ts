@@ -2,8 +2,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { portSpan } from "../../deploy/local/layout.ts";
-import { type MeshHandle, startMesh } from "../../deploy/local/mesh.ts";
+import { type MeshShape, portSpan } from "../../deploy/local/layout.ts";
+import { type MeshHandle, type MeshOptions, startMesh } from "../../deploy/local/mesh.ts";
+import type { Wiring } from "../../deploy/nats/wiring.ts";
 import { eventually } from "../support/eventually.ts";
 import { reservePorts } from "../support/port-block.ts";
 
@@ -14,6 +15,9 @@ export interface TestMeshOptions {
   readonly regions?: readonly string[];
   readonly edges?: number;
   readonly model?: string;
+  /** Lays something between the processes of the mesh that is about to start. */
+  readonly wire?: (shape: MeshShape) => Promise<Wiring>;
+  readonly onEnd?: MeshOptions["onEnd"];
 }
 
 export interface TestMesh extends AsyncDisposable {
@@ -32,12 +36,13 @@ export async function startTestMesh(options: TestMeshOptions = {}): Promise<Test
   const regions = options.regions ?? REGIONS;
   const ports = await reservePorts(portSpan(regions.length));
   const dir = await mkdtemp(join(tmpdir(), "isthmus-e2e-"));
+  const shape = { dir, regions, edges: options.edges ?? 2, portBase: ports.base };
+  const { model, wire, onEnd } = options;
   const handle = await startMesh({
-    dir,
-    regions,
-    edges: options.edges ?? 2,
-    portBase: ports.base,
-    ...(options.model === undefined ? {} : { model: options.model }),
+    ...shape,
+    ...(model === undefined ? {} : { model }),
+    ...(wire === undefined ? {} : { via: await wire(shape) }),
+    ...(onEnd === undefined ? {} : { onEnd }),
   });
   const address = (name: string, kind: "grpc" | "http"): string => {
     for (const region of handle.layout.regions) {

@@ -1,0 +1,145 @@
+// A whole chaos run on a real mesh: what calm looks like, callers and faults for a while, then peace
+// and the judgement.
+import { systemClock } from "../../runtime/clock.ts";
+import { seededRandom } from "../../sync/formats/seeded-random.ts";
+import { prompts } from "../e2e/stream-set.ts";
+import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
+import { auditStreams } from "./argmax-audit.ts";
+import { callWithoutEnd, type OpenDoor, plainDoor, sdkDoor } from "./callers.ts";
+import { type ChaosReport, reportOf } from "./chaos-report.ts";
+import { dealFaults } from "./fault-dealer.ts";
+import type { FaultRecord } from "./fault-record.ts";
+import { type FaultKind, planFaults } from "./fault-schedule.ts";
+import { layLinks, type MeshLinks } from "./mesh-links.ts";
+import { Operator } from "./operator.ts";
+import { StreamLog } from "./stream-log.ts";
+
+const PROMPTS = 24;
+/** Commands in one prompt, so that some answers are longer: 10 to 35 tokens. */
+const COMMANDS_MAX = 3;
+const SDK_CALLERS = 4;
+
+export interface ChaosOptions {
+  readonly seconds: number;
+  readonly seed: number;
+  readonly kinds: readonly FaultKind[];
+  readonly regions?: readonly string[];
+  readonly edges?: number;
+  readonly say?: (line: string) => void;
+}
+
+/** Runs chaos and reports. The mesh is gone afterwards. */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const say = options.say ?? (() => {});
+  const random = seededRandom(options.seed);
+  const crashes: string[] = [];
+  let links: MeshLinks | undefined;
+  try {
+    say("starting a mesh with a proxy on every link");
+    await using mesh = await startTestMesh({
+      ...(options.regions && { regions: options.regions }),
+      ...(options.edges && { edges: options.edges }),
+      wire: async (shape) => {
+        links = await layLinks(shape, () => random.next());
+        return links.via;
+      },
+      onEnd: (name, { code, signal }) => {
+        // Those that we end get SIGKILL, or end with 0 after a SIGTERM.
+        if (code !== 0 && signal !== "SIGKILL")
+          crashes.push(`${name} ended by itself (${signal ?? `exit code ${code}`})`);
+      },
+    });
+    if (links === undefined) throw new Error("the mesh was not wired");
+    return await disturb(mesh, links, options, crashes, say);
+  } finally {
+    await links?.[Symbol.asyncDispose]();
+  }
+}
+
+async function disturb(
+  mesh: TestMesh,
+  links: MeshLinks,
+  options: ChaosOptions,
+  crashes: readonly string[],
+  say: (line: string) => void,
+): Promise<ChaosReport> {
+  const { seconds, seed, kinds } = options;
+  const random = seededRandom(seed);
+  const operator = new Operator(mesh.http("coordinator"), new AbortController().signal);
+  if (kinds.includes("rollout")) await operator.publishTwin(mesh.handle.layout.shape.dir);
+  const wanted = mixedPrompts();
+  const [judge] = mesh.handle.layout.regions;
+  const judgeAddress = mesh.grpc(judge?.name ?? "");
+  say("listening to calm answers");
+  const undisturbed = await calmAnswers(judgeAddress, wanted);
+
+  const logs: StreamLog[] = [];
+  const stop = new AbortController();
+  const timer = systemClock.after(1000 * seconds, () => stop.abort());
+  const doors = await openDoors(mesh, links);
+  const callers = doors.map((door, at) =>
+    callWithoutEnd(door, {
+      clock: systemClock,
+      random: seededRandom(seed + 1 + at),
+      prompts: wanted,
+      stop: stop.signal,
+      onOpen: (log) => logs.push(log),
+    }),
+  );
+  say(`${doors.length} callers stream; dealing faults for ${seconds} s`);
+  const { records, missing } = await dealFaults({
+    scene: { mesh, links, operator, random: () => random.next() },
+    clock: systemClock,
+    midwayAt: (edge) => logs.reduce((sum, log) => sum + (log.isMidwayAt(edge) ? 1 : 0), 0),
+    plan: planFaults(seed, kinds),
+    stop: stop.signal,
+    onFault: (record) => say(`${progressOf(record)}; ${logs.length} requests`),
+  });
+  await Promise.all(callers);
+  timer.cancel();
+  for (const door of doors) door[Symbol.dispose]();
+  say("judging what was delivered");
+  const complete = logs.filter((log) => log.isComplete);
+  const audit = await auditStreams(complete, judgeAddress);
+  return reportOf({ seed, seconds, logs, faults: records, missing, audit, undisturbed, crashes });
+}
+
+/** One plain caller at each gateway and at the first edge of each region, and some of the SDK. */
+async function openDoors(mesh: TestMesh, links: MeshLinks): Promise<OpenDoor[]> {
+  const { regions } = mesh.handle.layout;
+  const plain = regions.flatMap(({ name, edges }) => [
+    plainDoor({ kind: "gateway", name }, mesh.grpc(name), systemClock),
+    ...edges
+      .slice(0, 1)
+      .map((edge) => plainDoor({ kind: "edge", name: edge.name }, edge.grpc, systemClock)),
+  ]);
+  const seeds = regions.map(({ name }) => links.link("anybody", name).address);
+  const sdk = Array.from({ length: SDK_CALLERS }, (_, at) => sdkDoor(`sdk-${at + 1}`, seeds));
+  return [...plain, ...(await Promise.all(sdk))];
+}
+
+function mixedPrompts(): string[] {
+  const commands = prompts(PROMPTS * COMMANDS_MAX);
+  return Array.from({ length: PROMPTS }, (_, at) => {
+    const count = 1 + (at % COMMANDS_MAX);
+    return commands.slice(COMMANDS_MAX * at, COMMANDS_MAX * at + count).join(" and ");
+  });
+}
+
+async function calmAnswers(address: string, wanted: readonly string[]) {
+  using door = plainDoor({ kind: "gateway", name: "calm" }, address, systemClock);
+  const answers = new Map<string, string>();
+  for (const prompt of wanted) {
+    const log = new StreamLog(door.door, prompt, 0);
+    for await (const event of door.open(prompt)) log.take(event, 0);
+    answers.set(prompt, log.text);
+  }
+  return answers;
+}
+
+function progressOf({ kind, victim, midway, dealtMs, healedMs, wholeMs, problem }: FaultRecord) {
+  const lasted = ((healedMs - dealtMs) / 1000).toFixed(1);
+  const whole = wholeMs === 0 ? "not whole" : `whole ${((wholeMs - healedMs) / 1000).toFixed(1)} s`;
+  const note = problem === "" ? "" : ` — ${problem}`;
+  return `${kind} of ${victim.name}, ${midway} streams midway: ${lasted} s, ${whole} later${note}`;
+}

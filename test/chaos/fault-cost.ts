@@ -1,0 +1,51 @@
+// What one fault cost the streams that it struck: how soon it was noticed, and when they went on.
+import type { FaultRecord } from "./fault-record.ts";
+import type { FaultKind } from "./fault-schedule.ts";
+import type { StreamLog } from "./stream-log.ts";
+
+export interface Cost {
+  readonly kind: FaultKind;
+  /**
+   * From the blow until membership doubted the victim or the first of its streams went on
+   * elsewhere; null when neither happened, or when there was nothing to detect.
+   */
+  readonly detectionMs: number | null;
+  /** From the blow to the next token of each stream that left the victim for it. */
+  readonly gapsMs: readonly number[];
+}
+
+/** Kinds that nobody announces: the mesh must find out by itself. */
+const silentKinds: ReadonlySet<FaultKind> = new Set<FaultKind>([
+  "edge-kill",
+  "edge-freeze",
+  "engine-kill",
+  "engine-freeze",
+  "link-black-hole",
+  "link-one-way",
+  "gateway-kill",
+  "region-loss",
+]);
+
+export function costOf(fault: FaultRecord, logs: readonly StreamLog[]): Cost {
+  const { kind, dealtMs, suspectedMs } = fault;
+  const gapsMs = logs.flatMap((log) => gapsOf(log, fault));
+  const noticed = [...(suspectedMs === null ? [] : [suspectedMs - dealtMs]), ...gapsMs];
+  const isDetectable = silentKinds.has(kind) && noticed.length > 0;
+  return { kind, gapsMs, detectionMs: isDetectable ? Math.min(...noticed) : null };
+}
+
+/** Of one stream: it was at the victim when the blow fell, and went on elsewhere during the fault. */
+function gapsOf(log: StreamLog, { victim, dealtMs, wholeMs, healedMs }: FaultRecord): number[] {
+  if (log.finished === null || log.startedMs > dealtMs || log.endedMs < dealtMs) return [];
+  const untilMs = wholeMs || healedMs || Number.POSITIVE_INFINITY;
+  return log.finished.moves
+    .filter(({ fromEdge }) => isOf(fromEdge, victim))
+    .map(({ atToken }) => log.afterMs(atToken))
+    .filter((ms) => ms >= dealtMs && ms <= untilMs)
+    .map((ms) => ms - dealtMs);
+}
+
+/** A stream through a gateway that is lost leaves "no edge" where only the region is known. */
+function isOf(fromEdge: string, { name, edges }: FaultRecord["victim"]): boolean {
+  return edges.includes(fromEdge) || (edges.length === 0 && fromEdge.startsWith(`${name}-`));
+}

@@ -1,0 +1,110 @@
+// Deals one fault after another to a mesh, watches whether it is noticed, and takes it back.
+import type { Clock } from "../../runtime/clock.ts";
+import { pause } from "./callers.ts";
+import { deal, type Scene } from "./fault-drivers.ts";
+import type { FaultRecord } from "./fault-record.ts";
+import type { FaultKind, PlannedFault } from "./fault-schedule.ts";
+import { whenSuspected, whenWhole } from "./membership-watch.ts";
+import { KindMissing } from "./operator.ts";
+import { chooseVictim, type MidwayAt } from "./victims.ts";
+
+/** A fault waits so long for streams to strike. */
+const QUARRY_MAX_MS = 2000;
+const QUARRY_POLL_MS = 2;
+/** From a fault's end to a mesh that is whole, at most. */
+const WHOLE_MAX_MS = 45_000;
+
+export interface DealerOptions {
+  readonly scene: Scene;
+  readonly clock: Clock;
+  readonly midwayAt: MidwayAt;
+  readonly plan: Iterator<PlannedFault>;
+  readonly stop: AbortSignal;
+  readonly onFault: (record: FaultRecord) => void;
+}
+
+export interface DealtFaults {
+  readonly records: readonly FaultRecord[];
+  /** Kinds that this mesh doesn't offer. */
+  readonly missing: ReadonlySet<FaultKind>;
+}
+
+/** Deals faults one by one until told to stop; the last one is taken back too. */
+export async function dealFaults(options: DealerOptions): Promise<DealtFaults> {
+  const records: FaultRecord[] = [];
+  const missing = new Set<FaultKind>();
+  while (!options.stop.aborted) {
+    const { value: planned } = options.plan.next();
+    if (missing.has(planned.kind)) {
+      if (missing.size > 0 && (await onlyMissing(options))) break;
+      continue;
+    }
+    try {
+      await dealOne(options, planned, records);
+    } catch (thrown) {
+      if (!(thrown instanceof KindMissing)) throw thrown;
+      missing.add(planned.kind);
+      continue;
+    }
+    await pause(options.clock, planned.calmMs);
+  }
+  return { records, missing };
+}
+
+/** Lets a turn pass, so that a plan of nothing but missing kinds doesn't spin. */
+async function onlyMissing({ clock, stop }: DealerOptions): Promise<boolean> {
+  await pause(clock, QUARRY_POLL_MS);
+  return stop.aborted;
+}
+
+async function dealOne(
+  options: DealerOptions,
+  planned: PlannedFault,
+  records: FaultRecord[],
+): Promise<void> {
+  const { scene, clock, midwayAt, onFault } = options;
+  const victim = await awaitQuarry(options, planned);
+  const dealtMs = clock.monotonicMs();
+  const midway = victim.edges.reduce((sum, edge) => sum + midwayAt(edge), 0);
+  const record: FaultRecord = {
+    ...{ kind: planned.kind, victim, midway, dealtMs },
+    ...{ healedMs: 0, wholeMs: 0, suspectedMs: null, problem: "" },
+  };
+  records.push(record);
+  const over = new AbortController();
+  let suspected: Promise<number | null> = Promise.resolve(null);
+  try {
+    const heal = await deal(planned.kind, scene, victim);
+    const [edge] = victim.edges;
+    if (victim.watcher !== "" && edge !== undefined) {
+      suspected = whenSuspected(scene.mesh, clock, victim.watcher, edge, over.signal);
+    }
+    await pause(clock, planned.holdMs);
+    await heal();
+  } catch (thrown) {
+    if (thrown instanceof KindMissing) {
+      records.pop();
+      throw thrown;
+    }
+    record.problem = thrown instanceof Error ? thrown.message : String(thrown);
+  } finally {
+    over.abort();
+    record.suspectedMs = await suspected;
+  }
+  record.healedMs = clock.monotonicMs();
+  record.wholeMs = await whenWhole(scene.mesh, clock, WHOLE_MAX_MS);
+  if (record.wholeMs === 0) record.problem ||= `not whole ${WHOLE_MAX_MS / 1000} s later`;
+  onFault(record);
+}
+
+/** Whom to strike, once it has streams midway; after a while, whoever the draw says. */
+async function awaitQuarry(options: DealerOptions, planned: PlannedFault) {
+  const { scene, clock, midwayAt } = options;
+  const endMs = clock.monotonicMs() + QUARRY_MAX_MS;
+  for (;;) {
+    const victim = chooseVictim(planned, scene.mesh.handle.layout, midwayAt);
+    const isBusy = victim.edges.some((edge) => midwayAt(edge) > 0);
+    if (isBusy || victim.edges.length === 0 || clock.monotonicMs() >= endMs) return victim;
+    await pause(clock, QUARRY_POLL_MS);
+  }
+}
