@@ -117,7 +117,7 @@ function openServing(config: EdgeConfig, { log, clock, onStop }: RoleScope): Ser
   const holder = new ArtifactHolder({ store, sources, clock });
   const onChange = () => serving.onChange();
   const startEngine = engineStarter(config.engine, log, onChange);
-  const engines = new EngineBackend({ models, edge, region });
+  const engines = new EngineBackend({ models, edge, region, clock });
   const slotsOf = (model: string) => models.slotsOf(model);
   const admitted = new AdmittedBackend({ backend: engines, slotsOf, queueMax, clock, onChange });
   const serving: Serving = {

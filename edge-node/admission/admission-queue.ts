@@ -1,10 +1,16 @@
 // Decides who may use a model's slots: admitted at once, queued within a bound, or rejected. It
 // performs nothing: each call takes the time and returns what became of whom.
 //
-// Interactive requests go before batch ones, first come first served within each. Two rules keep
-// one kind from shutting the other out: batch may fill at most half of the queue, and after
-// BATCH_TURN interactive grants in a row a waiting batch request gets the next slot.
+// Interactive requests go before batch ones, and within each the tenants take turns by the slot
+// time that they have had. These rules keep one kind, or one tenant, from shutting others out:
+// - batch may fill at most half of the queue, and after BATCH_TURN interactive grants in a row a
+//   waiting batch request gets the next slot;
+// - when the queue is full, the newest request of the tenant with most in it makes room for one of
+//   a tenant with fewer: it is displaced, and told to come back;
+// - a request that can't meet its deadline by the measured times is refused at once.
+import { FairLine } from "./fair-line.ts";
 import { ServiceTime } from "./service-time.ts";
+import { TenantShares } from "./tenant-shares.ts";
 
 export const BATCH_TURN = 8;
 const RETRY_AFTER_MIN_MS = 100;
@@ -13,18 +19,28 @@ const RETRY_AFTER_MAX_MS = 60_000;
 export type AdmissionPriority = "interactive" | "batch";
 
 export interface Ticket {
+  /** Larger than those of earlier tickets. */
   readonly id: number;
   readonly priority: AdmissionPriority;
-  /** By when it must have started; Infinity for whenever. Same time scale as `nowMs`. */
+  /** Empty for the common one. */
+  readonly tenant: string;
+  /** When its caller stops waiting; Infinity for never. Same time scale as `nowMs`. */
   readonly deadlineMs: number;
+  /** The least time that it takes from its slot to its first token; 0 when that is unknown. */
+  readonly leastMs: number;
 }
 
 export type Arrival =
   | { readonly kind: "admitted" }
-  | { readonly kind: "queued"; readonly ahead: number }
+  | {
+      readonly kind: "queued";
+      readonly ahead: number;
+      /** The one that made room for it, whose wait has ended without a slot. */
+      readonly displaced: number | null;
+    }
   | {
       readonly kind: "rejected";
-      /** `full`: the queue is; `too-late`: it could not start before its deadline. */
+      /** `full`: the queue is; `too-late`: it could not answer before its deadline. */
       readonly reason: "full" | "too-late";
       readonly retryAfterMs: number;
     };
@@ -41,11 +57,26 @@ export interface AdmissionBounds {
   readonly queueMax: number;
 }
 
+interface Queued extends Ticket {
+  readonly account: string;
+}
+
+interface Active {
+  readonly account: string;
+  readonly sinceMs: number;
+  readonly expectedMs: number;
+}
+
+const noChange: QueueChange = { admitted: [], evicted: [] };
+
 export class AdmissionQueue {
   readonly #queueMax: number;
-  readonly #waiting: Record<AdmissionPriority, Ticket[]> = { interactive: [], batch: [] };
-  /** Since when each request has had its slot. */
-  readonly #active = new Map<number, number>();
+  readonly #shares = new TenantShares();
+  readonly #waiting: Record<AdmissionPriority, FairLine<Queued>> = {
+    interactive: new FairLine(this.#shares),
+    batch: new FairLine(this.#shares),
+  };
+  readonly #active = new Map<number, Active>();
   readonly #serviceTime = new ServiceTime();
   #slots: number;
   #interactiveInARow = 0;
@@ -74,40 +105,41 @@ export class AdmissionQueue {
     return next;
   }
 
+  /** When one that was displaced or refused now should come back. */
+  get retryAfterMs(): number {
+    return retryAfter(this.#waitMs(this.queued));
+  }
+
   /** Requires: an id that is not in use. */
   arrive(ticket: Ticket, nowMs: number): Arrival {
-    if (ticket.deadlineMs <= nowMs) return this.#reject("too-late", 0);
-    if (this.#active.size < this.#slots && this.queued === 0) {
-      this.#grant(ticket, nowMs);
-      return { kind: "admitted" };
-    }
-    if (!this.#hasRoomFor(ticket.priority)) return this.#reject("full", this.queued);
-    const ahead =
-      ticket.priority === "interactive" ? this.#waiting.interactive.length : this.queued;
-    if (this.#serviceTime.isMeasured && nowMs + this.#waitMs(ahead) > ticket.deadlineMs) {
-      return this.#reject("too-late", ahead);
-    }
-    this.#waiting[ticket.priority].push(ticket);
-    return { kind: "queued", ahead };
+    if (ticket.deadlineMs <= nowMs) return tooLate(0);
+    const isFree = this.#active.size < this.#slots && this.queued === 0;
+    const account = this.#shares.enter(ticket.tenant);
+    const arrival = isFree
+      ? this.#start({ ...ticket, account }, nowMs)
+      : this.#queue({ ...ticket, account }, nowMs);
+    if (arrival.kind === "rejected") this.#shares.leave(account);
+    return arrival;
   }
 
   /** An active request has ended, however it ended; its slot goes to the next. */
   release(id: number, nowMs: number): QueueChange {
-    const sinceMs = this.#active.get(id);
-    if (sinceMs !== undefined) this.#serviceTime.add(nowMs - sinceMs);
+    const active = this.#active.get(id);
+    if (active === undefined) return this.#settle(nowMs);
+    const tookMs = nowMs - active.sinceMs;
+    this.#serviceTime.add(tookMs);
+    this.#shares.correct(active.account, tookMs - active.expectedMs);
+    this.#shares.leave(active.account);
     this.#active.delete(id);
     return this.#settle(nowMs);
   }
 
   /** The caller of a waiting request is gone. Returns false when it was not waiting. */
   withdraw(id: number): boolean {
-    for (const queue of Object.values(this.#waiting)) {
-      const at = queue.findIndex((ticket) => ticket.id === id);
-      if (at < 0) continue;
-      queue.splice(at, 1);
-      return true;
-    }
-    return false;
+    const { interactive, batch } = this.#waiting;
+    const ticket = interactive.remove(id) ?? batch.remove(id);
+    if (ticket !== undefined) this.#shares.leave(ticket.account);
+    return ticket !== undefined;
   }
 
   /** Drops those whose deadline has passed. */
@@ -121,10 +153,62 @@ export class AdmissionQueue {
     return this.#settle(nowMs);
   }
 
+  #start(ticket: Queued, nowMs: number): Arrival {
+    const isTooLate = nowMs + ticket.leastMs > ticket.deadlineMs;
+    if (isTooLate) return tooLate(0);
+    this.#grant(ticket, nowMs);
+    return { kind: "admitted" };
+  }
+
+  #queue(ticket: Queued, nowMs: number): Arrival {
+    const { priority, account, deadlineMs, leastMs } = ticket;
+    const ahead = this.#aheadOf(priority, account);
+    const waitMs = this.#waitMs(ahead);
+    if (this.#serviceTime.isMeasured && nowMs + waitMs + leastMs > deadlineMs) {
+      return tooLate(waitMs);
+    }
+    const displaced = this.#hasRoomFor(priority) ? null : this.#displaceFor(ticket);
+    if (displaced === undefined) {
+      return { kind: "rejected", reason: "full", retryAfterMs: this.retryAfterMs };
+    }
+    this.#waiting[priority].push(ticket);
+    return { kind: "queued", ahead, displaced };
+  }
+
   #hasRoomFor(priority: AdmissionPriority): boolean {
     if (this.queued >= this.#queueMax) return false;
     const batchMax = Math.floor(this.#queueMax / 2);
     return priority === "interactive" || this.#waiting.batch.length < batchMax;
+  }
+
+  /** Takes out the newest of the tenant that has most, if that is more than this one would have. */
+  #displaceFor({ priority, account }: Queued): number | undefined {
+    const { interactive, batch } = this.#waiting;
+    const lengthOf = (name: string) => interactive.lengthOf(name) + batch.lengthOf(name);
+    const lines = priority === "batch" ? [batch] : [batch, interactive];
+    let most = lengthOf(account) + 1;
+    let from: string | undefined;
+    for (const line of lines) {
+      for (const name of line.accounts()) {
+        if (lengthOf(name) <= most) continue;
+        most = lengthOf(name);
+        from = name;
+      }
+    }
+    if (from === undefined) return undefined;
+    const line = lines.find((each) => each.lengthOf(from) > 0);
+    const displaced = line?.pop(from);
+    if (displaced !== undefined) this.#shares.leave(displaced.account);
+    return displaced?.id;
+  }
+
+  /** How many get a slot before a newcomer does. */
+  #aheadOf(priority: AdmissionPriority, account: string): number {
+    const { interactive, batch } = this.#waiting;
+    const own = this.#waiting[priority].aheadOf(account);
+    return priority === "interactive"
+      ? own + Math.min(batch.length, Math.floor(own / BATCH_TURN))
+      : own + Math.min(interactive.length, BATCH_TURN * (own + 1));
   }
 
   /** How long one waits behind `ahead` others: a slot comes free every mean/slots. */
@@ -132,19 +216,11 @@ export class AdmissionQueue {
     return ((ahead + 1) * this.#serviceTime.meanMs) / Math.max(1, this.#slots);
   }
 
-  #reject(reason: "full" | "too-late", ahead: number): Arrival {
-    const waitMs = Math.ceil(this.#waitMs(ahead));
-    const retryAfterMs = Math.min(Math.max(waitMs, RETRY_AFTER_MIN_MS), RETRY_AFTER_MAX_MS);
-    return { kind: "rejected", reason, retryAfterMs };
-  }
-
   #settle(nowMs: number): QueueChange {
+    if (this.queued === 0) return noChange;
     const evicted: number[] = [];
-    for (const ticket of [...this.#all()]) {
-      if (ticket.deadlineMs > nowMs) continue;
-      this.withdraw(ticket.id);
-      evicted.push(ticket.id);
-    }
+    for (const { id, deadlineMs } of this.#all()) if (deadlineMs <= nowMs) evicted.push(id);
+    for (const id of evicted) this.withdraw(id);
     const admitted: number[] = [];
     while (this.#active.size < this.#slots) {
       const ticket = this.#next();
@@ -155,19 +231,29 @@ export class AdmissionQueue {
     return { admitted, evicted };
   }
 
-  #next(): Ticket | undefined {
+  #next(): Queued | undefined {
     const { interactive, batch } = this.#waiting;
     const isBatchTurn = batch.length > 0 && this.#interactiveInARow >= BATCH_TURN;
     return isBatchTurn ? batch.shift() : (interactive.shift() ?? batch.shift());
   }
 
-  #grant(ticket: Ticket, nowMs: number): void {
-    this.#active.set(ticket.id, nowMs);
-    this.#interactiveInARow = ticket.priority === "interactive" ? this.#interactiveInARow + 1 : 0;
+  #grant({ id, account, priority }: Queued, nowMs: number): void {
+    const expectedMs = this.#serviceTime.meanMs;
+    this.#shares.grant(account, expectedMs);
+    this.#active.set(id, { account, sinceMs: nowMs, expectedMs });
+    this.#interactiveInARow = priority === "interactive" ? this.#interactiveInARow + 1 : 0;
   }
 
-  *#all(): Generator<Ticket> {
+  *#all(): Generator<Queued> {
     yield* this.#waiting.interactive;
     yield* this.#waiting.batch;
   }
+}
+
+function tooLate(waitMs: number): Arrival {
+  return { kind: "rejected", reason: "too-late", retryAfterMs: retryAfter(waitMs) };
+}
+
+function retryAfter(waitMs: number): number {
+  return Math.min(Math.max(Math.ceil(waitMs), RETRY_AFTER_MIN_MS), RETRY_AFTER_MAX_MS);
 }

@@ -13,8 +13,12 @@ export interface AdmissionOptions extends AdmissionBounds {
 
 export interface AdmissionRequest {
   readonly priority: AdmissionPriority;
-  /** Unix milliseconds by which it must have started. */
+  /** Empty for the common one. */
+  readonly tenant: string;
+  /** Unix milliseconds at which its caller stops waiting. */
   readonly deadlineMs: number;
+  /** The least time that it takes from its slot to its first token; 0 when that is unknown. */
+  readonly leastMs: number;
   readonly signal: AbortSignal;
 }
 
@@ -86,13 +90,20 @@ export class Admission {
     await this.#idle.promise;
   }
 
+  /** Takes requests again after a drain. */
+  reopen(): void {
+    this.#isDraining = false;
+  }
+
   async #enter(request: AdmissionRequest): Promise<number> {
     if (this.#isDraining) throw draining("rejected");
     if (request.signal.aborted) throw cancelled("rejected");
     const id = this.#nextId++;
-    const { priority, deadlineMs } = request;
-    const arrival = this.#queue.arrive({ id, priority, deadlineMs }, this.#clock.now());
+    const { priority, tenant, deadlineMs, leastMs } = request;
+    const ticket = { id, priority, tenant, deadlineMs, leastMs };
+    const arrival = this.#queue.arrive(ticket, this.#clock.now());
     if (arrival.kind === "rejected") throw this.#refusal(arrival.reason, arrival.retryAfterMs);
+    if (arrival.kind === "queued" && arrival.displaced !== null) this.#displace(arrival.displaced);
     this.#changed();
     if (arrival.kind === "queued") await this.#wait(id, request.signal);
     return id;
@@ -124,6 +135,14 @@ export class Admission {
     });
   }
 
+  #displace(id: number): void {
+    const message = `the queue of ${this.#model} is full, and others have had less of it`;
+    const { retryAfterMs } = this.#queue;
+    this.#waiters
+      .get(id)
+      ?.refuse(new Fault("overloaded", message, { stage: "evicted", retryAfterMs }));
+  }
+
   #refusal(reason: "full" | "too-late", retryAfterMs: number): Fault {
     const message =
       reason === "full"
@@ -152,13 +171,16 @@ export class Admission {
           this.#apply(this.#queue.expire(this.#clock.now())),
         )
       : undefined;
-    if (this.#queue.active === 0) this.#idle?.resolve();
+    if (this.#queue.active === 0) {
+      this.#idle?.resolve();
+      this.#idle = undefined;
+    }
     this.#onChange();
   }
 }
 
 function draining(stage: "rejected" | "evicted"): Fault {
-  return new Fault("draining", "this edge is stopping", { stage });
+  return new Fault("draining", "this edge takes no new work", { stage });
 }
 
 function cancelled(stage: "rejected" | "evicted"): Fault {

@@ -56,6 +56,8 @@ export interface GenerateJob {
   /** Which version generates; "" is the active one. */
   readonly version: string;
   readonly priority: "interactive" | "batch";
+  /** Names the prompt in `EngineStats.held`; absent for one that isn't told of there. */
+  readonly label?: string;
 }
 
 export interface ScoredToken {
@@ -117,6 +119,14 @@ export interface EngineInfo {
   readonly loadMs: number;
 }
 
+/** A labelled prompt that a sequence was given last, so that its state is there to be reused. */
+export interface HeldPrompt {
+  readonly label: string;
+  readonly version: string;
+  /** Tokens whose state is there, from the start of the prompt; the completion's among them. */
+  readonly tokens: number;
+}
+
 export interface EngineStats {
   /** Sequences at work now. */
   readonly active: number;
@@ -132,6 +142,7 @@ export interface EngineStats {
   readonly tokensReused: number;
   /** Tokens whose state the sequences hold. */
   readonly stateTokens: number;
+  readonly held: readonly HeldPrompt[];
   readonly rssBytes: number;
   readonly freeMemoryBytes: number;
   readonly totalMemoryBytes: number;

@@ -30,7 +30,7 @@ export function readVitals(sources: VitalsSources): Vitals {
         served: models.active(model),
         progress: versions.progressOf(model),
         load: admitted.loadOf(model),
-        remainingTokensMean: engines.remainingTokensMean(model),
+        remainingTokensMean: engines.streamsOf(model).remainingTokensMean,
       }),
     ),
     memoryTotalBytes: BigInt(totalmem()),

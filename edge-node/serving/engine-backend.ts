@@ -8,24 +8,34 @@ import {
   type ModelInfo,
   ScoreResponseSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { checkEmbed, checkGenerate, checkScore } from "../../runtime/frontend/request-rules.ts";
 import type { InferenceBackend } from "../../runtime/inference/backend.ts";
 import type { Standing } from "../../runtime/inference/inquiry.ts";
+import { promptBlocks } from "../../runtime/prefix/prompt-blocks.ts";
 import type { GenerateEvent } from "../engine/engine.ts";
 import { toEnginePrompt, toGenerateJob } from "./generate-job.ts";
 import { toGenerateResponse } from "./generate-response.ts";
-import { RemainingTokens } from "./remaining-tokens.ts";
+import { HeldPrompts } from "./held-prompts.ts";
 import {
   engineRefusal,
   type ServedModels,
   type ServedVersion,
   type VersionWish,
 } from "./served-models.ts";
+import { StreamMeter, type StreamProbe } from "./stream-meter.ts";
 
 export interface EngineBackendOptions {
   readonly models: ServedModels;
   readonly edge: string;
   readonly region: string;
+  readonly clock: Clock;
+}
+
+/** What is measured of one model on its way through here. */
+interface Measured {
+  readonly streams: StreamMeter;
+  readonly prompts: HeldPrompts;
 }
 
 const SEED_END = 2 ** 32;
@@ -34,12 +44,14 @@ export class EngineBackend implements InferenceBackend {
   readonly #models: ServedModels;
   readonly #edge: string;
   readonly #region: string;
-  readonly #remaining = new Map<string, RemainingTokens>();
+  readonly #clock: Clock;
+  readonly #measured = new Map<string, Measured>();
 
   constructor(options: EngineBackendOptions) {
     this.#models = options.models;
     this.#edge = options.edge;
     this.#region = options.region;
+    this.#clock = options.clock;
   }
 
   generate: InferenceBackend["generate"] = async (request, context, onEvent) => {
@@ -48,19 +60,21 @@ export class EngineBackend implements InferenceBackend {
     const preferred = request.resume?.version ?? "";
     const wish = { model: request.model, pinned: request.version, preferred };
     await this.#use(wish, async ({ model, version, engine, engineVersion }) => {
-      const job = toGenerateJob(request, { engineVersion, seed: randomInt(SEED_END) });
+      const { streams, prompts } = this.#measuredOf(model);
+      const label = prompts.add(promptBlocks(request));
+      const seed = randomInt(SEED_END);
+      const job = { ...toGenerateJob(request, { engineVersion, seed }), label };
       const by = { model, version, edge: this.#edge, region: this.#region };
-      const count = this.#remainingOf(model).begin(job.maxTokens, job.resume?.tokens.length ?? 0);
+      const probe = streams.begin(job.maxTokens, job.resume?.tokens.length ?? 0);
       let phase: Standing["phase"] = "reading";
       context.inquiry?.answeredBy(() => ({ phase, silentMs: engine.stats().silentMs }));
       const relay = (event: GenerateEvent) => {
-        if (event.kind === "tokens") {
-          count.add(event.ids.length);
-          phase = "generating";
-        }
+        if (event.kind === "started") prompts.counted(label, event.promptTokens);
+        if (event.kind === "tokens") phase = "generating";
+        this.#measure(probe, event);
         onEvent(toGenerateResponse(event, by));
       };
-      await engine.generate(job, relay, context.signal).finally(() => count.end());
+      await engine.generate(job, relay, context.signal).finally(() => probe.end());
     });
   };
 
@@ -93,18 +107,31 @@ export class EngineBackend implements InferenceBackend {
     return this.#models.list();
   }
 
-  /** Mean completion tokens still to come for each active stream of the model. */
-  remainingTokensMean(model: string): number {
-    return this.#remaining.get(model)?.mean ?? 0;
+  /** What the model's streams are doing. */
+  streamsOf(model: string): StreamMeter {
+    return this.#measuredOf(model).streams;
   }
 
-  #remainingOf(model: string): RemainingTokens {
-    let remaining = this.#remaining.get(model);
-    if (remaining === undefined) {
-      remaining = new RemainingTokens();
-      this.#remaining.set(model, remaining);
+  /** Blocks of the prompts whose state the engine of the served version holds. */
+  heldBlocks(model: string): readonly number[] {
+    const served = this.#models.active(model);
+    if (served === undefined) return [];
+    const { held } = served.engine.stats();
+    return this.#measuredOf(model).prompts.blocksOf(held, served.engineVersion);
+  }
+
+  #measuredOf(model: string): Measured {
+    let measured = this.#measured.get(model);
+    if (measured === undefined) {
+      measured = { streams: new StreamMeter(), prompts: new HeldPrompts() };
+      this.#measured.set(model, measured);
     }
-    return remaining;
+    return measured;
+  }
+
+  #measure(probe: StreamProbe, event: GenerateEvent): void {
+    if (event.kind === "started") probe.started(event.promptTokens);
+    if (event.kind === "tokens") probe.tokens(event.ids.length, this.#clock.monotonicMs());
   }
 
   async #use<T>(wish: VersionWish, work: (served: ServedVersion) => Promise<T>): Promise<T> {

@@ -58,6 +58,7 @@ export const idleStats: ChildStats = {
   tokensPrefilled: 0,
   tokensReused: 0,
   stateTokens: 0,
+  held: [],
   rssBytes: 0,
   gpuUsedBytes: 0,
   gpuTotalBytes: 0,

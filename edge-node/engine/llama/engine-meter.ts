@@ -51,6 +51,7 @@ export class EngineMeter {
       tokensPrefilled: this.#prefilled,
       tokensReused: this.reused,
       stateTokens: this.#host.stateTokens,
+      held: this.#host.held,
       rssBytes: process.memoryUsage.rss(),
       ...this.#gpu,
     };

@@ -19,6 +19,8 @@ interface PendingJob {
   readonly version: VersionContext;
   /** Tokens whose state may be reused. */
   readonly tokens: readonly number[];
+  /** Of the prompt; empty for none. */
+  readonly label: string;
   start(grant: SlotGrant): CancellableRun;
 }
 
@@ -129,6 +131,7 @@ export class JobDesk {
       priority: job.priority,
       version,
       tokens: task.tokens,
+      label: job.label ?? "",
       start: (grant) => new GenerateRun(task, grant),
     });
   }
@@ -163,7 +166,7 @@ export class JobDesk {
       fault === null ? this.#reply(id, scores) : this.#settle(id, fault);
     const task = { prompt: read, tokens, settle };
     const start = (grant: SlotGrant) => new ScoreRun(task, grant);
-    this.#enqueue({ id, priority: "batch", version, tokens: read, start });
+    this.#enqueue({ id, priority: "batch", version, tokens: read, label: "", start });
   }
 
   async #embed(id: number, texts: readonly string[]): Promise<void> {
@@ -197,7 +200,7 @@ export class JobDesk {
       // Cancelled while another one's sequence was prepared.
       if (!this.#pending.includes(job)) continue;
       this.#admitting = job;
-      const grant = await job.version.take(job.tokens);
+      const grant = await job.version.take(job.tokens, job.label);
       this.#admitting = null;
       const at = this.#pending.indexOf(job);
       if (at < 0) {

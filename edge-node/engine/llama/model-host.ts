@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import type { Llama, LlamaModel } from "node-llama-cpp";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { Fault } from "../../../proto/fault.ts";
-import type { EngineInfo, VersionSpec } from "../engine.ts";
+import type { EngineInfo, HeldPrompt, VersionSpec } from "../engine.ts";
 import type { ChildStats, LoadOptions } from "./child-messages.ts";
 import { createEmbedder, type Embedder } from "./embedder.ts";
 import { createGrammarCompiler, type GrammarCompiler } from "./grammar-compiler.ts";
@@ -83,6 +83,10 @@ export class ModelHost {
     let tokens = 0;
     for (const version of this.#versions.values()) tokens += version.stateTokens;
     return tokens;
+  }
+
+  get held(): readonly HeldPrompt[] {
+    return [...this.#versions.values()].flatMap((version) => version.held);
   }
 
   info(loadMs: number, gpuDevices: readonly string[]): EngineInfo {

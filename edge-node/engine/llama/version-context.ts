@@ -3,7 +3,7 @@
 import { access } from "node:fs/promises";
 import type { LlamaContext, LlamaContextSequence, LlamaModel, Token } from "node-llama-cpp";
 import { Fault } from "../../../proto/fault.ts";
-import type { VersionSpec } from "../engine.ts";
+import type { HeldPrompt, VersionSpec } from "../engine.ts";
 import { chooseSequence, sharedPrefixLength } from "../sequence-choice.ts";
 import { copyState } from "./internals.ts";
 
@@ -14,6 +14,8 @@ export interface SequenceSlot {
   readonly version: VersionContext;
   busy: boolean;
   lastUse: number;
+  /** Of the prompt that it was given last; empty for none. */
+  label: string;
 }
 
 export interface SlotGrant {
@@ -47,6 +49,7 @@ export class VersionContext {
       version: this,
       busy: false,
       lastUse: 0,
+      label: "",
     }));
   }
 
@@ -58,8 +61,20 @@ export class VersionContext {
     return this.#slots.reduce((sum, slot) => sum + slot.sequence.nextTokenIndex, 0);
   }
 
-  /** Takes the sequence that knows most of `tokens`. Requires: called between steps. */
-  async take(tokens: readonly number[]): Promise<SlotGrant | null> {
+  /** Labelled prompts whose state the sequences hold. */
+  get held(): readonly HeldPrompt[] {
+    return this.#slots
+      .filter(({ label }) => label !== "")
+      .map(({ label, sequence }) => {
+        return { label, version: this.spec.id, tokens: sequence.nextTokenIndex };
+      });
+  }
+
+  /**
+   * Takes a sequence that knows much of `tokens`, the prompt of that label.
+   * Requires: called between steps.
+   */
+  async take(tokens: readonly number[], label: string): Promise<SlotGrant | null> {
     // The last token is always read again: its logits are what generation begins with.
     const reusable = tokens.slice(0, -1) as Token[];
     const views = this.#slots.map((slot) => ({
@@ -71,6 +86,7 @@ export class VersionContext {
     if (choice === null) return null;
     const slot = this.#slots[choice.target]!;
     slot.busy = true;
+    slot.label = label;
     slot.lastUse = ++this.#uses;
     if (choice.source !== null) {
       const source = this.#slots[choice.source]!.sequence;

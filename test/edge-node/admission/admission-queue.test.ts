@@ -10,12 +10,17 @@ import {
 } from "../../../edge-node/admission/admission-queue.ts";
 
 const forever = Number.POSITIVE_INFINITY;
-const interactive = (id: number, deadlineMs = forever): Ticket => ({
+const interactive = (id: number, deadlineMs = forever, tenant = ""): Ticket => ({
   id,
   priority: "interactive",
+  tenant,
   deadlineMs,
+  leastMs: 0,
 });
-const batch = (id: number, deadlineMs = forever): Ticket => ({ id, priority: "batch", deadlineMs });
+const batch = (id: number, deadlineMs = forever, tenant = ""): Ticket => ({
+  ...interactive(id, deadlineMs, tenant),
+  priority: "batch",
+});
 
 test("for all small bounds and loads: slots fill, then the queue, then rejection", (t) => {
   for (let slots = 1; slots <= 3; slots++) {
@@ -90,6 +95,20 @@ test("one that can't start before its deadline by the measured time is refused a
   t.like(behind, { kind: "rejected", reason: "too-late", retryAfterMs: 2000 });
 });
 
+test("one whose first token can't come before its deadline is refused, with a slot or without", (t) => {
+  const queue = new AdmissionQueue({ slots: 1, queueMax: 8 });
+  const slow = (id: number, deadlineMs: number) => ({
+    ...interactive(id, deadlineMs),
+    leastMs: 60,
+  });
+  t.like(queue.arrive(slow(0, 50), 0), { kind: "rejected", reason: "too-late" });
+  t.is(queue.arrive(slow(1, 60), 0).kind, "admitted");
+  queue.release(1, 100);
+  queue.arrive(interactive(2), 100);
+  t.like(queue.arrive(slow(3, 250), 100), { kind: "rejected", reason: "too-late" });
+  t.is(queue.arrive(slow(4, 260), 100).kind, "queued");
+});
+
 test("retryAfterMs grows with the queue and shrinks with the slots", (t) => {
   const retryOf = (slots: number, queueMax: number): number => {
     const queue = new AdmissionQueue({ slots, queueMax });
@@ -127,7 +146,12 @@ test("more slots admit those who wait; fewer let the active ones end first", (t)
 });
 
 type Step =
-  | { readonly kind: "arrive"; readonly isBatch: boolean; readonly patienceMs: number }
+  | {
+      readonly kind: "arrive";
+      readonly isBatch: boolean;
+      readonly patienceMs: number;
+      readonly tenant: string;
+    }
   | { readonly kind: "release" | "withdraw"; readonly pick: number }
   | { readonly kind: "resize"; readonly slots: number }
   | { readonly kind: "expire" };
@@ -140,6 +164,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       kind: fc.constant("arrive" as const),
       isBatch: fc.boolean(),
       patienceMs: fc.oneof(fc.constant(forever), fc.nat(200)),
+      tenant: fc.constantFrom("", "a", "b", "c"),
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("release" as const), pick }) },
@@ -162,19 +187,32 @@ class Account {
 
   play(step: Step): void {
     this.nowMs += 10;
-    if (step.kind === "arrive") this.#arrive(step.isBatch, step.patienceMs);
+    if (step.kind === "arrive") this.#arrive(step);
     else if (step.kind === "release") this.#release(step.pick);
     else if (step.kind === "withdraw") this.#withdraw(step.pick);
     else if (step.kind === "resize") this.#took(this.queue.resize(step.slots, this.nowMs));
     else this.#took(this.queue.expire(this.nowMs));
   }
 
-  #arrive(isBatch: boolean, patienceMs: number): void {
+  #arrive({ isBatch, patienceMs, tenant }: Step & { kind: "arrive" }): void {
     const make = isBatch ? batch : interactive;
-    const ticket = make(this.#nextId++, this.nowMs + patienceMs);
+    const ticket = make(this.#nextId++, this.nowMs + patienceMs, tenant);
     const arrival = this.queue.arrive(ticket, this.nowMs);
     if (arrival.kind === "admitted") this.active.add(ticket.id);
-    if (arrival.kind === "queued") this.waiting.set(ticket.id, ticket);
+    if (arrival.kind !== "queued") return;
+    if (arrival.displaced !== null) this.#displaced(arrival.displaced, ticket);
+    this.waiting.set(ticket.id, ticket);
+  }
+
+  /** Its tenant had more in the queue than the newcomer's, and it was the newest of its kind. */
+  #displaced(id: number, by: Ticket): void {
+    const gone = this.waiting.get(id);
+    if (gone === undefined) throw new Error(`displaced ${id}, which didn't wait`);
+    const of = (tenant: string) => [...this.waiting.values()].filter((t) => t.tenant === tenant);
+    if (of(gone.tenant).length <= of(by.tenant).length + 1) throw new Error(`displaced ${id}`);
+    const newer = of(gone.tenant).some((t) => t.priority === gone.priority && t.id > id);
+    if (newer) throw new Error(`displaced ${id}, which wasn't the newest`);
+    this.waiting.delete(id);
   }
 
   #release(pick: number): void {
@@ -201,7 +239,8 @@ class Account {
       const ticket = this.waiting.get(id);
       if (ticket === undefined) throw new Error(`admitted ${id}, which didn't wait`);
       for (const other of this.waiting.values()) {
-        const isOvertaken = other.priority === ticket.priority && other.id < id;
+        const isAlike = other.priority === ticket.priority && other.tenant === ticket.tenant;
+        const isOvertaken = isAlike && other.id < id;
         if (isOvertaken) throw new Error(`${id} overtook ${other.id}`);
       }
       this.waiting.delete(id);

@@ -9,8 +9,12 @@ const forever = Number.POSITIVE_INFINITY;
 function setUp(slots: number, queueMax: number) {
   const clock = new ManualClock();
   const admission = new Admission({ model: "m", slots, queueMax, clock });
-  const request = (options: { deadlineMs?: number; signal?: AbortSignal } = {}) => ({
+  const request = (
+    options: { deadlineMs?: number; signal?: AbortSignal; tenant?: string } = {},
+  ) => ({
     priority: "interactive" as const,
+    tenant: options.tenant ?? "",
+    leastMs: 0,
     deadlineMs: options.deadlineMs ?? forever,
     signal: options.signal ?? new AbortController().signal,
   });
@@ -86,6 +90,44 @@ test("draining sends away what waits, finishes what runs, and takes nothing more
   t.is(await running, "finished");
   await drained;
   t.true(isDrained);
+});
+
+test("what is displaced for another tenant is told to come back", async (t) => {
+  const { admission, request } = setUp(1, 2);
+  const gate = Promise.withResolvers<void>();
+  const running = admission.run(request({ tenant: "noisy" }), () => gate.promise);
+  const first = admission.run(request({ tenant: "noisy" }), async () => "first");
+  const second = admission.run(request({ tenant: "noisy" }), async () => t.fail());
+  const quiet = admission.run(request({ tenant: "quiet" }), async () => "quiet");
+  const displaced = await t.throwsAsync(second, { instanceOf: Fault });
+  t.like(displaced, { code: "overloaded", stage: "evicted" });
+  t.true(displaced.retryAfterMs > 0);
+  gate.resolve();
+  await running;
+  t.deepEqual(await Promise.all([first, quiet]), ["first", "quiet"]);
+  t.is(admission.active + admission.queued, 0);
+});
+
+test("reopened after a drain, it takes requests again, and can be drained again", async (t) => {
+  const { admission, request } = setUp(1, 2);
+  await admission.drain();
+  await t.throwsAsync(
+    admission.run(request(), async () => t.fail()),
+    { instanceOf: Fault },
+  );
+  admission.reopen();
+  t.is(await admission.run(request(), async () => 1), 1);
+  const gate = Promise.withResolvers<void>();
+  const running = admission.run(request(), () => gate.promise);
+  let isDrained = false;
+  const drained = admission.drain().then(() => {
+    isDrained = true;
+  });
+  await Promise.resolve();
+  t.false(isDrained);
+  gate.resolve();
+  await running;
+  await drained;
 });
 
 test("500 callers that hang up at any moment leave no slot taken", async (t) => {

@@ -11,6 +11,7 @@ import type {
   EngineStats,
   GenerateEvent,
   GenerateJob,
+  HeldPrompt,
   TokenScore,
   VersionSpec,
   VersionState,
@@ -58,6 +59,8 @@ export class ScriptedEngine implements Engine {
   #drained: (() => void)[] = [];
   #scheduled = false;
   #generated = 0;
+  /** The labels of as many prompts as there are slots, the newest last. */
+  #held: HeldPrompt[] = [];
   #restarts = 0;
 
   constructor(options: ScriptedEngineOptions = {}) {
@@ -97,6 +100,7 @@ export class ScriptedEngine implements Engine {
 
   /** Dies as a native engine does: everything in flight rejects, and nothing is served. */
   crash(): void {
+    this.#held = [];
     this.#rejectAll(new Fault("engine-crashed", "crashed on purpose", { stage: "interrupted" }));
     this.#setState("loading");
   }
@@ -239,6 +243,7 @@ export class ScriptedEngine implements Engine {
       tokensPrefilled: 0,
       tokensReused: 0,
       stateTokens: 0,
+      held: this.#held,
       gpuUsedBytes: 0,
       gpuTotalBytes: 0,
       restarts: this.#restarts,
@@ -258,6 +263,11 @@ export class ScriptedEngine implements Engine {
     const { completion, prompt, version } = stream;
     if (!stream.started) {
       stream.started = true;
+      const { label = "" } = stream.job;
+      if (label !== "") {
+        const held = { label, version, tokens: prompt.length };
+        this.#held = [...this.#held, held].slice(-this.info.slots);
+      }
       stream.onEvent({ kind: "started", promptTokens: prompt.length, cachedTokens: 0, version });
       if (completion.resumedEnd !== null) this.#finish(stream, completion.resumedEnd, "");
       return;

@@ -48,7 +48,7 @@ async function startRegion() {
   const models = new ServedModels();
   const version = { model: "tiny", version: "tiny@0", engine, engineVersion: "v", openedMs: 0 };
   models.activate(version);
-  const backend = new EngineBackend({ models, edge: "us-2", region: "us" });
+  const backend = new EngineBackend({ models, edge: "us-2", region: "us", clock: systemClock });
   const log = silentLog();
   const topology = () =>
     create(GetTopologyResponseSchema, {

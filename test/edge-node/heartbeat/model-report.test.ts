@@ -6,7 +6,7 @@ import type { Progress } from "../../../edge-node/versions/model-reconciler.ts";
 import { ModelStatus } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { serveScript } from "../serving/served-script.ts";
 
-const load = { slots: 4, active: 3, queued: 2, queueMax: 8 };
+const load = { slots: 4, limit: 4, active: 3, queued: 2, queueMax: 8 };
 const settled: Progress = { kind: "settled" };
 const fetching: Progress = { kind: "fetching", version: "m@2" };
 const loading: Progress = { kind: "loading", version: "m@2" };
@@ -19,7 +19,10 @@ test("a served model is ready with its load and rates, whatever the next version
   t.is(report(settled).length, 1);
   for (const progress of [settled, fetching, loading, failed]) {
     t.like(report(progress)[0], {
-      ...load,
+      slots: 4,
+      active: 3,
+      queued: 2,
+      queueMax: 8,
       version: "m@1",
       status: ModelStatus.READY,
       reason: "",

@@ -173,12 +173,12 @@ test("listModels tells each served model with its version and context", (t) => {
 
 test("remaining tokens shrink as a stream goes on, and are 0 without streams", async (t) => {
   const { engines, engine } = serveScript({ manual: true });
-  t.is(engines.remainingTokensMean("m"), 0);
+  t.is(engines.streamsOf("m").remainingTokensMean, 0);
   const running = complete(engines, request({ maxTokens: 10 }));
-  t.is(engines.remainingTokensMean("m"), 10);
+  t.is(engines.streamsOf("m").remainingTokensMean, 10);
   engine.step(5); // the first step only starts it
-  t.is(engines.remainingTokensMean("m"), 6);
+  t.is(engines.streamsOf("m").remainingTokensMean, 6);
   engine.step(10);
   await running;
-  t.is(engines.remainingTokensMean("m"), 0);
+  t.is(engines.streamsOf("m").remainingTokensMean, 0);
 });

@@ -25,12 +25,13 @@ export function serveScript(options: ServedScriptOptions = {}) {
   const models = new ServedModels();
   const version = servedVersion(engine, "m@1", "v1");
   models.activate(version);
-  const engines = new EngineBackend({ models, edge: "us-1", region: "us" });
+  const clock = options.clock ?? systemClock;
+  const engines = new EngineBackend({ models, edge: "us-1", region: "us", clock });
   const admitted = new AdmittedBackend({
     backend: engines,
     slotsOf: (model) => models.slotsOf(model),
     queueMax: options.queueMax ?? 8,
-    clock: options.clock ?? systemClock,
+    clock,
   });
   return { engine, models, version, engines, admitted };
 }
