@@ -32,6 +32,7 @@ import { EdgeRegistry } from "./membership/edge-registry.ts";
 import { roundMembers } from "./membership/round-members.ts";
 import { createRegionRounds, type RegionRounds } from "./round/region-rounds.ts";
 import { roundRoutes } from "./round/round-routes.ts";
+import { createSessions, type Sessions } from "./session/sessions.ts";
 import { PeerRegistry } from "./spill/peer-registry.ts";
 
 /** Streams under way get this long to end when the region stops. */
@@ -44,6 +45,7 @@ interface Region {
   readonly edges: EdgeRegistry;
   readonly peers: PeerRegistry;
   readonly gateway: Gateway;
+  readonly sessions: Sessions;
   readonly store: ArtifactStore;
   /** Filled in once the servers listen. */
   readonly addresses: { http: string; grpc: string };
@@ -105,7 +107,15 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   const gateway = createGateway({
     ...{ region: name, edges, peers, clock, random: systemRandom, log, metrics, inFlightMax },
   });
-  return { config, role, nats, edges, peers, gateway, store, addresses: { http: "", grpc: "" } };
+  const sessions = createSessions({
+    ...{ region: name, domain: config.natsDomain ?? name, nats, clock, log, metrics },
+    jurisdictions: config.labels.jurisdictions,
+    backend: gateway,
+    peers: () => peers.standings(),
+  });
+  role.onStop(() => sessions.stop());
+  const addresses = { http: "", grpc: "" };
+  return { config, role, nats, edges, peers, sessions, gateway, store, addresses };
 }
 
 async function startRounds(region: Region): Promise<RegionRounds> {
@@ -152,9 +162,10 @@ async function listen(
   rounds: RegionRounds,
   summary: () => RegionSummary,
 ): Promise<void> {
-  const { config, role, gateway, peers, edges, store, addresses } = region;
+  const { config, role, sessions, peers, edges, store, addresses } = region;
   const { log, metrics, clock } = role;
-  const frontend = { backend: gateway, log, metrics, clock };
+  const { backend } = sessions;
+  const frontend = { backend, log, metrics, clock };
   const app = new Hono();
   app.route("/", systemRoutes({ ready: () => notReady(region), metrics }));
   app.route("/", openAiRoutes(frontend) as unknown as Hono);
@@ -162,11 +173,12 @@ async function listen(
   app.route("/", regionRoutes({ summary, inputs }));
   const cache = { pull: (sha256: Sha256) => pull(region, { sha256, bytes: 0 }), clock };
   app.route("/", artifactRoutes(store, cache));
+  app.route("/", sessions.routes);
   app.route("/", roundRoutes(rounds, { region: config.name, http: () => addresses.http }));
   const services = [
     gatewayInferenceService(frontend),
     discoveryService(() => topologyOf(summary(), peers)),
-    trunkService(gateway, { clock, log }),
+    trunkService(backend, { clock, log }),
   ];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   role.onStop(() => grpc.stop(STOP_GRACE_MS));

@@ -41,6 +41,16 @@ export interface Peer {
   readonly summaryMs: number;
 }
 
+export interface PeerStanding {
+  readonly region: string;
+  /** Null when it has never said. */
+  readonly jurisdictions: readonly string[] | null;
+  /** Of its process; null when it has not told of itself lately. */
+  readonly incarnation: bigint | null;
+  /** Whether the trunk to it is up. */
+  readonly connected: boolean;
+}
+
 export class PeerRegistry {
   readonly penalty = new FailurePenalty();
   /** Requests of this region in the others. */
@@ -107,6 +117,18 @@ export class PeerRegistry {
         jurisdictions: jurisdictionsOf(peer),
         viaJurisdictions: jurisdictionsOf(next),
         model: this.#modelOf(peer, model),
+      };
+    }
+  }
+
+  /** How each of the others stands with this one. */
+  *standings(): Generator<PeerStanding, void, undefined> {
+    for (const peer of this.list()) {
+      yield {
+        region: peer.region,
+        jurisdictions: jurisdictionsOf(peer),
+        incarnation: this.#isFresh(peer) ? (peer.summary?.incarnation ?? null) : null,
+        connected: isUp(peer),
       };
     }
   }
