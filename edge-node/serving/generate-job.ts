@@ -3,11 +3,13 @@
 
 import { Fault } from "../../proto/fault.ts";
 import type {
+  ChatMessage as ChatMessageMessage,
   Constraint as ConstraintMessage,
   GenerateRequest,
   ScoreRequest,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { Priority } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import { readToolCalls, readTools } from "../../runtime/tools/tool-spec.ts";
 import type { ChatMessage, Constraint, EnginePrompt, GenerateJob } from "../engine/engine.ts";
 
 const DEFAULT_TEMPERATURE = 1;
@@ -54,14 +56,22 @@ export function toEnginePrompt(
     case "chat":
       return {
         kind: "chat",
-        messages: prompt.value.messages.map(({ role, content }) => ({
-          role: role as ChatMessage["role"],
-          content,
-        })),
+        messages: prompt.value.messages.map(toEngineMessage),
+        ...(prompt.value.tools !== "" && { tools: readTools(prompt.value.tools, "chat.tools") }),
       };
     default:
       throw new Fault("invalid-argument", "prompt is missing", { param: "prompt" });
   }
+}
+
+function toEngineMessage(message: ChatMessageMessage): ChatMessage {
+  const { role, content, toolCalls, toolCallId } = message;
+  return {
+    role: role as ChatMessage["role"],
+    content,
+    ...(toolCalls !== "" && { toolCalls: readToolCalls(toolCalls, "chat.messages.tool_calls") }),
+    ...(toolCallId !== "" && { toolCallId }),
+  };
 }
 
 function toConstraint(message: ConstraintMessage | undefined): Constraint | null {

@@ -11,6 +11,8 @@ import {
   type ScoreRequest,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { modelPattern, namePattern } from "../../proto/ids.ts";
+import { nestsDeeper } from "../tools/json-depth.ts";
+import { readToolCalls, readTools, toolLimits } from "../tools/tool-spec.ts";
 
 export const limits = {
   messagesMax: 2048,
@@ -23,6 +25,8 @@ export const limits = {
   topLogprobsMax: 20,
   constraintCharsMax: 64 << 10,
   schemaDepthMax: 32,
+  /** A schema of the deepest kind within one that lets a model choose among tools. */
+  constraintDepthMax: 36,
   embedInputsMax: 2048,
   versionCharsMax: 256,
   /** Regions, or jurisdictions, that one policy names. */
@@ -73,18 +77,6 @@ export function checkScore(request: ScoreRequest): void {
   checkTerms(request);
 }
 
-/** Whether a JSON value nests deeper than `depthMax`. Doesn't recurse: it must survive a yes. */
-export function nestsDeeper(value: unknown, depthMax: number): boolean {
-  let level: unknown[] = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > depthMax) return true;
-    level = level.flatMap((inner) =>
-      typeof inner === "object" && inner !== null ? Object.values(inner) : [],
-    );
-  }
-  return false;
-}
-
 function checkTerms({ tenant, policy }: Pick<ScoreRequest, "tenant" | "policy">): void {
   if (tenant !== "" && !tenantPattern.test(tenant)) {
     refuse("tenant", `must match ${tenantPattern}`);
@@ -111,15 +103,24 @@ function checkPrompt(prompt: GenerateRequest["prompt"]): void {
     if (prompt.value.ids.length === 0) refuse("tokens.ids", "must hold at least one token id");
     atMost("tokens.ids", prompt.value.ids.length, limits.promptTokensMax);
   }
-  if (prompt.case === "chat") checkMessages(prompt.value.messages);
+  if (prompt.case === "chat") {
+    checkMessages(prompt.value.messages);
+    readTools(prompt.value.tools, "chat.tools");
+  }
 }
 
 function checkMessages(messages: readonly ChatMessage[]): void {
   if (messages.length === 0) refuse("chat.messages", "must hold at least one message");
   atMost("chat.messages", messages.length, limits.messagesMax);
-  const wrong = messages.findIndex(({ role }) => !roles.has(role));
-  if (wrong < 0) return;
-  refuse(`chat.messages[${wrong}].role`, `must be one of ${[...roles].join(", ")}`);
+  for (const [at, { role, toolCalls, toolCallId }] of messages.entries()) {
+    const field = `chat.messages[${at}]`;
+    if (!roles.has(role)) refuse(`${field}.role`, `must be one of ${[...roles].join(", ")}`);
+    if (toolCalls !== "") {
+      if (role !== "assistant") refuse(`${field}.tool_calls`, "are for an assistant to make");
+      readToolCalls(toolCalls, `${field}.tool_calls`);
+    }
+    atMost(`${field}.tool_call_id`, toolCallId.length, toolLimits.callIdCharsMax);
+  }
 }
 
 function checkSampling(sampling: Sampling): void {
@@ -152,8 +153,8 @@ function checkJsonSchema(text: string): void {
   if (typeof schema !== "object" || schema === null || Array.isArray(schema)) {
     refuse(field, "must be a valid JSON object");
   }
-  if (nestsDeeper(schema, limits.schemaDepthMax)) {
-    refuse(field, `nests deeper than ${limits.schemaDepthMax} levels`);
+  if (nestsDeeper(schema, limits.constraintDepthMax)) {
+    refuse(field, `nests deeper than ${limits.constraintDepthMax} levels`);
   }
 }
 

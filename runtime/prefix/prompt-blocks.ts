@@ -25,7 +25,10 @@ export function promptBlocks(request: GenerateRequest): readonly number[] {
   const { prompt } = request;
   if (prompt.case === "text") take(prompt.value);
   if (prompt.case === "chat") {
-    for (const { role, content } of prompt.value.messages) take(`\n${role}\n${content}`);
+    take(prompt.value.tools);
+    for (const { role, content, toolCalls } of prompt.value.messages) {
+      take(`\n${role}\n${content}${toolCalls}`);
+    }
   }
   if (prompt.case === "tokens") {
     for (const id of prompt.value.ids) take(String.fromCharCode(id & 0xffff, id >>> 16, 0, 0));

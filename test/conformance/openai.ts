@@ -305,7 +305,6 @@ function refusalTests(test: TestFn, target: GetTarget): void {
       { messages: undefined },
       { code: "missing_required_parameter", param: "messages" },
     ],
-    ["tools", { tools: [{ type: "function" }] }, { code: "unsupported_parameter", param: "tools" }],
     [
       "a penalty",
       { presence_penalty: 1 },

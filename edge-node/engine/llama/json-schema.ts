@@ -10,6 +10,8 @@ export const SCHEMA_DEPTH_MAX = 32;
 export const SCHEMA_NODES_MAX = 2048;
 /** Repetition counts are spelled out in the grammar, so they cost memory each. */
 export const SCHEMA_REPEAT_MAX = 512;
+const TITLES_TOLD_MAX = 4;
+const TITLE_CHARS_MAX = 64;
 
 type Json = Readonly<Record<string, unknown>>;
 type Schema = Readonly<Record<string, unknown>>;
@@ -44,13 +46,27 @@ export function readJsonSchema(text: string): GbnfJsonSchema {
   } catch {
     refuse("is not JSON");
   }
-  const schema = new SchemaReader().read(value);
+  const reader = new SchemaReader();
+  let schema: Schema;
+  try {
+    schema = reader.read(value);
+  } catch (thrown) {
+    throw placed(thrown, reader.place);
+  }
   checkAmbiguity(schema);
   return schema as unknown as GbnfJsonSchema;
 }
 
+/** Says in which titled part the problem is. */
+function placed(thrown: unknown, place: string): unknown {
+  if (!(thrown instanceof Fault) || place === "") return thrown;
+  return new Fault(thrown.code, `in ${place}, ${thrown.message}`, { param: thrown.param });
+}
+
 class SchemaReader {
   #nodes = 0;
+  /** Titles of the schemas around the one being read, so that a refusal says where it is. */
+  readonly #titles: string[] = [];
 
   read(root: unknown): Schema {
     const definitions = new Map<string, Schema>();
@@ -71,6 +87,23 @@ class SchemaReader {
   }
 
   #schema(value: unknown, depth: number): Schema {
+    const titled = isObject(value) && typeof value.title === "string";
+    if (!titled) return this.#untitled(value, depth);
+    this.#titles.push(value.title as string);
+    const schema = this.#untitled(value, depth);
+    this.#titles.pop();
+    return schema;
+  }
+
+  /** The titles around what is refused. Requires: `read` has thrown. */
+  get place(): string {
+    return this.#titles
+      .slice(0, TITLES_TOLD_MAX)
+      .map((title) => JSON.stringify(title.slice(0, TITLE_CHARS_MAX)))
+      .join(" / ");
+  }
+
+  #untitled(value: unknown, depth: number): Schema {
     this.#nodes++;
     if (depth > SCHEMA_DEPTH_MAX) refuse(`is nested deeper than ${SCHEMA_DEPTH_MAX}`);
     if (this.#nodes > SCHEMA_NODES_MAX) refuse(`has more than ${SCHEMA_NODES_MAX} parts`);

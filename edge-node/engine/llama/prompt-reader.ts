@@ -56,7 +56,7 @@ export function createPromptReader(model: LlamaModel, contextSize: number): Prom
       if (prompt.kind === "chat") {
         const length = prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
         if (length > charactersMax) throw contextExceeded(contextSize);
-        return readTexts(renderChat(prompt.messages));
+        return readTexts(renderChat(prompt.messages, prompt.tools));
       }
       checkVocabulary(prompt.tokens);
       return [...prompt.tokens];

@@ -1,9 +1,5 @@
 // What is known of one choice while and after it is made.
-import {
-  type Finished,
-  FinishReason,
-  type Started,
-} from "../../../proto/gen/isthmus/v1/inference_pb.ts";
+import type { Finished, Started } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 
 /**
  * Where a choice was made; in answers as the field `isthmus`, which SDKs ignore. `edge`, `region`
@@ -42,10 +38,6 @@ export function provenanceOf({ started, finished }: ChoiceRecord): Provenance {
     hedges: finished?.hedges ?? 0,
     hedged_tokens: finished?.hedgedTokens ?? 0,
   };
-}
-
-export function finishReasonOf(finished: Finished): string {
-  return finished.reason === FinishReason.LENGTH ? "length" : "stop";
 }
 
 /** Usage of a whole answer: each prompt counts once, however many choices it has. */

@@ -4,6 +4,7 @@ import { Fault } from "../../../proto/fault.ts";
 import type { GenerateRequest } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import { modelPattern } from "../../../proto/ids.ts";
 import { checkGenerate } from "../request-rules.ts";
+import { type ToolPlan, toolRefusal } from "./chat-tools.ts";
 import { RequestError, schemaError } from "./error-answer.ts";
 
 export interface CompletionPlan {
@@ -11,6 +12,8 @@ export interface CompletionPlan {
   readonly stream: boolean;
   readonly includeUsage: boolean;
   readonly logprobs: boolean;
+  /** What the model may call; null for nothing, so that its answer is just text. */
+  readonly tools: ToolPlan | null;
   /** By choice index: prompt by prompt, the choices of one prompt side by side. */
   readonly requests: readonly GenerateRequest[];
   /** Choices of each prompt. */
@@ -37,11 +40,12 @@ export function parseBody<S extends z.ZodType>(schema: S, json: unknown): z.outp
   return parsed.data;
 }
 
-export function planOf(
-  body: StreamFields,
-  logprobs: boolean,
-  requests: readonly GenerateRequest[],
-): CompletionPlan {
+interface PlanParts extends Pick<CompletionPlan, "logprobs" | "tools" | "requests"> {
+  readonly body: StreamFields;
+}
+
+/** Faults: throws a RequestError, or a Fault for a rule that gRPC shares. */
+export function planOf({ body, logprobs, tools, requests }: PlanParts): CompletionPlan {
   const stream = body.stream ?? false;
   if (body.stream_options != null && !stream) {
     const param = "stream_options";
@@ -49,12 +53,17 @@ export function planOf(
     throw new RequestError(400, "invalid_value", message, param);
   }
   checkModelName(body.model);
-  for (const request of requests) checkGenerate(request);
+  try {
+    for (const request of requests) checkGenerate(request);
+  } catch (thrown) {
+    throw toolRefusal(thrown, tools);
+  }
   return {
     model: body.model,
     stream,
     includeUsage: body.stream_options?.include_usage ?? false,
     logprobs,
+    tools,
     requests,
     n: body.n ?? 1,
   };

@@ -4,6 +4,7 @@ import { asFault } from "../../../proto/fault.ts";
 import type { GenerateResponse } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { CallContext, InferenceBackend } from "../../inference/backend.ts";
 import type { CompletionMeter } from "../completion-meter.ts";
+import { toolRefusal } from "./chat-tools.ts";
 import type { CompletionPlan } from "./completion-plan.ts";
 
 /** Aborted when the caller hangs up before the answer is complete, or by whoever gives up. */
@@ -46,7 +47,7 @@ export async function runChoices(
     await Promise.all(runs);
   } catch (thrown) {
     abort.abort();
-    throw thrown;
+    throw toolRefusal(thrown, plan.tools);
   } finally {
     settled = true;
   }

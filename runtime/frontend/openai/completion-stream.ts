@@ -1,6 +1,8 @@
 // Answers a completion request as server-sent events.
 import type { GenerateResponse, Tokens } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
-import { type ChoiceRecord, finishReasonOf, provenanceOf, usageOf } from "./choice-record.ts";
+import type { ToolPiece } from "../../tools/tool-call-parser.ts";
+import { type ChoiceRecord, provenanceOf, usageOf } from "./choice-record.ts";
+import { type ChoiceText, createChoiceText, toolCallId } from "./choice-text.ts";
 import type { CompletionPlan } from "./completion-plan.ts";
 import type { CompletionShape } from "./completion-shape.ts";
 import type { ErrorBody } from "./error-answer.ts";
@@ -8,6 +10,8 @@ import type { EventStream } from "./event-stream.ts";
 
 export interface CompletionStream {
   take(choice: number, event: GenerateResponse): void;
+  /** To be called every so often: tells whoever waits in between that the answer is still made. */
+  keepAlive(): void;
   /** The proper end. Requires: every choice is finished. */
   end(): void;
   /** Tells the fault and ends without [DONE]: what was cut is never presented as finished. */
@@ -17,96 +21,146 @@ export interface CompletionStream {
 }
 
 interface StreamedChoice extends ChoiceRecord {
+  readonly index: number;
+  readonly said: ChoiceText;
   readonly head: string;
   textLength: number;
 }
 
-/** `begin` is called at the first event, so that a request refused before it gets a status. */
-export function createCompletionStream(
-  plan: CompletionPlan,
-  shape: CompletionShape,
-  id: string,
-  createdS: number,
-  begin: () => EventStream,
-): CompletionStream {
-  const choices: StreamedChoice[] = plan.requests.map((_, index) => ({
-    started: null,
-    finished: null,
-    head: shape.head(index),
-    textLength: 0,
-  }));
-  const plainTail = shape.tail("null");
-  const usageOfChunk = plan.includeUsage ? ',"usage":null' : "";
-  let stream: EventStream | null = null;
-  let envelope = "";
+export interface StreamOptions {
+  readonly plan: CompletionPlan;
+  readonly shape: CompletionShape;
+  readonly id: string;
+  readonly createdS: number;
+  /** Called at the first event, so that a request refused before it gets a status. */
+  readonly begin: () => EventStream;
+}
 
-  const chunk = (choice: string, extra = ""): void =>
-    stream?.send(`${envelope}[${choice}]${usageOfChunk}${extra}}`);
+export function createCompletionStream(options: StreamOptions): CompletionStream {
+  return new ChunkStream(options);
+}
 
-  const sendText = (choice: StreamedChoice, tokens: Pick<Tokens, "text" | "logprobs">): void => {
-    const { text, logprobs } = tokens;
+class ChunkStream implements CompletionStream {
+  readonly #options: StreamOptions;
+  readonly #choices: readonly StreamedChoice[];
+  readonly #plainTail: string;
+  readonly #usage: string;
+  #stream: EventStream | null = null;
+  #envelope = "";
+
+  constructor(options: StreamOptions) {
+    const { plan, shape } = options;
+    this.#options = options;
+    this.#choices = plan.requests.map((_, index) => ({
+      index,
+      started: null,
+      finished: null,
+      said: createChoiceText(plan.tools),
+      head: shape.head(index),
+      textLength: 0,
+    }));
+    this.#plainTail = shape.tail("null");
+    this.#usage = plan.includeUsage ? ',"usage":null' : "";
+  }
+
+  get begun(): boolean {
+    return this.#stream !== null;
+  }
+
+  keepAlive(): void {
+    this.#open().keepAlive();
+  }
+
+  take(index: number, { event }: GenerateResponse): void {
+    const choice = this.#choices[index]!;
+    if (this.#envelope === "") {
+      const version = event.case === "started" ? event.value.version : "";
+      this.#envelope = envelopeOf(this.#options, version);
+    }
+    if (event.case === "tokens") this.#tokens(choice, event.value);
+    if (event.case === "started") {
+      choice.started = event.value;
+      const { plan, shape } = this.#options;
+      const opening = shape.opening(index, plan.tools === null ? '""' : "null");
+      if (opening !== null) this.#chunk(opening);
+      else this.#open();
+    }
+    if (event.case === "finished") {
+      choice.finished = event.value;
+      this.#tokens(choice, { text: event.value.text, logprobs: [] });
+      this.#pieces(choice, choice.said.end());
+      const reason = choice.said.finishReason(event.value.reason);
+      const extra = `,"isthmus":${JSON.stringify(provenanceOf(choice))}`;
+      this.#chunk(this.#options.shape.closing(index, reason), extra);
+    }
+  }
+
+  end(): void {
+    const missing = this.#choices.findIndex(({ finished }) => finished === null);
+    if (missing >= 0) throw new TypeError(`choice ${missing} has no end`);
+    const { plan } = this.#options;
+    if (plan.includeUsage) {
+      const usage = JSON.stringify(usageOf(this.#choices, plan.n));
+      this.#stream?.send(`${this.#envelope}[],"usage":${usage}}`);
+    }
+    this.#stream?.send("[DONE]");
+    this.#stream?.end();
+  }
+
+  fail(body: ErrorBody): void {
+    this.#stream?.send(JSON.stringify(body));
+    this.#stream?.end();
+  }
+
+  #open(): EventStream {
+    this.#stream ??= this.#options.begin();
+    return this.#stream;
+  }
+
+  #chunk(choice: string, extra = ""): void {
+    this.#open().send(`${this.#envelope}[${choice}]${this.#usage}${extra}}`);
+  }
+
+  /** Probabilities go with the text where it is just text, else ahead of what it turns out to be. */
+  #tokens(choice: StreamedChoice, { text, logprobs }: Pick<Tokens, "text" | "logprobs">): void {
+    const { plan, shape } = this.#options;
     const told = plan.logprobs && logprobs.length > 0;
-    if (text === "" && !told) return;
-    const tail = told
-      ? shape.tail(JSON.stringify(shape.logprobs(logprobs, choice.textLength)))
-      : plainTail;
+    if (told) {
+      const tail = shape.tail(JSON.stringify(shape.logprobs(logprobs, choice.textLength)));
+      this.#text(choice, plan.tools === null ? text : "", tail);
+    }
     choice.textLength += text.length;
-    chunk(choice.head + JSON.stringify(text) + tail);
-  };
+    if (plan.tools !== null) this.#pieces(choice, choice.said.push(text));
+    else if (text !== "" && !told) this.#text(choice, text, this.#plainTail);
+  }
 
-  return {
-    get begun() {
-      return stream !== null;
-    },
-    take(index, { event }) {
-      const choice = choices[index]!;
-      if (stream === null) {
-        stream = begin();
-        const version = event.case === "started" ? event.value.version : "";
-        envelope = envelopeOf(plan, shape, id, createdS, version);
+  #text(choice: StreamedChoice, text: string, tail: string): void {
+    this.#chunk(choice.head + JSON.stringify(text) + tail);
+  }
+
+  #pieces(choice: StreamedChoice, pieces: readonly ToolPiece[]): void {
+    const { shape, id } = this.#options;
+    const { index } = choice;
+    for (const piece of pieces) {
+      if (piece.kind === "text") this.#text(choice, piece.text, this.#plainTail);
+      if (piece.kind === "call") {
+        const { call, name } = piece;
+        this.#chunk(shape.call(index, { call, id: toolCallId(id, index, call), name }));
       }
-      if (event.case === "started") {
-        choice.started = event.value;
-        const opening = shape.opening(index);
-        if (opening !== null) chunk(opening);
-      } else if (event.case === "tokens") {
-        sendText(choice, event.value);
-      } else if (event.case === "finished") {
-        choice.finished = event.value;
-        sendText(choice, { text: event.value.text, logprobs: [] });
-        const extra = `,"isthmus":${JSON.stringify(provenanceOf(choice))}`;
-        chunk(shape.closing(index, finishReasonOf(event.value)), extra);
+      if (piece.kind === "arguments") {
+        const written = JSON.stringify(piece.text);
+        this.#chunk(shape.argumentsHead(index, piece.call) + written + shape.argumentsTail);
       }
-    },
-    end() {
-      const missing = choices.findIndex(({ finished }) => finished === null);
-      if (missing >= 0) throw new TypeError(`choice ${missing} has no end`);
-      if (plan.includeUsage) {
-        const usage = JSON.stringify(usageOf(choices, plan.n));
-        stream?.send(`${envelope}[],"usage":${usage}}`);
-      }
-      stream?.send("[DONE]");
-      stream?.end();
-    },
-    fail(body) {
-      stream?.send(JSON.stringify(body));
-      stream?.end();
-    },
-  };
+    }
+  }
 }
 
 /** All that comes before the choices of a chunk, the same in every one. */
-function envelopeOf(
-  plan: CompletionPlan,
-  shape: CompletionShape,
-  id: string,
-  created: number,
-  version: string,
-): string {
+function envelopeOf({ plan, shape, id, createdS }: StreamOptions, version: string): string {
   const fields = {
     id: shape.idPrefix + id,
     object: shape.chunkObject,
-    created,
+    created: createdS,
     model: plan.model,
     system_fingerprint: version || null,
   };

@@ -6,11 +6,17 @@ export interface EventStream {
   readonly open: boolean;
   /** Sends one event; `data` is JSON on one line. */
   send(data: string): void;
+  /** Sends a comment, which readers skip, if nothing was sent since the last call of this. */
+  keepAlive(): void;
   end(): void;
 }
 
 /** Bytes that may wait for one reader; beyond it the connection is cut. */
 export const PENDING_BYTES_MAX = 1 << 20;
+
+/** Proxies between us and the reader cut connections that are silent for a minute or so. */
+export const KEEP_ALIVE_MS = 10_000;
+const KEEP_ALIVE_COMMENT = ": keep-alive\n\n";
 
 /** Begins the answer. `onSlow` is called once if the reader falls too far behind. */
 export function openEventStream(
@@ -19,6 +25,16 @@ export function openEventStream(
   onSlow: () => void,
 ): EventStream {
   let open = true;
+  let silent = true;
+  const write = (text: string): void => {
+    if (!open) return;
+    silent = false;
+    outgoing.write(text);
+    if (outgoing.writableLength <= PENDING_BYTES_MAX) return;
+    open = false;
+    outgoing.destroy();
+    onSlow();
+  };
   outgoing.on("close", () => {
     open = false;
   });
@@ -32,13 +48,10 @@ export function openEventStream(
     get open() {
       return open;
     },
-    send(data) {
-      if (!open) return;
-      outgoing.write(`data: ${data}\n\n`);
-      if (outgoing.writableLength <= PENDING_BYTES_MAX) return;
-      open = false;
-      outgoing.destroy();
-      onSlow();
+    send: (data) => write(`data: ${data}\n\n`),
+    keepAlive() {
+      if (silent) write(KEEP_ALIVE_COMMENT);
+      silent = true;
     },
     end() {
       if (!open) return;

@@ -1,7 +1,8 @@
 // The fields that the chat and the legacy completion requests share, as schemas, and how they
 // become sampling, constraint and stop of a GenerateRequest.
 import { z } from "zod";
-import { limits, nestsDeeper } from "../request-rules.ts";
+import { nestsDeeper } from "../../tools/json-depth.ts";
+import { limits } from "../request-rules.ts";
 
 /** OpenAI's own maximum is 128; each one takes a slot of an engine. */
 export const CHOICES_MAX = 16;
@@ -73,9 +74,6 @@ export const chatOnlyFields = {
   prompt_cache_key: optional(z.string().max(256)),
   prompt_cache_retention: optional(z.string().max(64)),
   safety_identifier: optional(z.string().max(256)),
-  parallel_tool_calls: optional(z.boolean()),
-  tool_choice: unsupported(isOneOf("none", "auto")),
-  tools: unsupported(isEmpty),
   function_call: unsupported(isOneOf("none", "auto")),
   functions: unsupported(isEmpty),
   modalities: unsupported(
@@ -133,17 +131,19 @@ export function stopOf({ stop }: SharedBody): string[] {
   return (typeof stop === "string" ? [stop] : stop).map((text) => text.toWellFormed());
 }
 
-export function constraintOf(format: z.output<typeof responseFormat> | null | undefined) {
-  switch (format?.type) {
-    case "json_object":
-      return { constraint: { kind: { case: "jsonObject", value: true } as const } };
-    case "json_schema": {
-      const value = JSON.stringify(format.json_schema.schema);
-      return { constraint: { kind: { case: "jsonSchema", value } as const } };
-    }
-    default:
-      return {};
-  }
+export type ResponseFormat = z.output<typeof responseFormat> | null | undefined;
+
+/** The field `constraint` of a GenerateRequest, if the format asks for one. */
+export function constraintOf(format: ResponseFormat) {
+  if (format?.type === "json_object") return jsonObject;
+  return format?.type === "json_schema" ? schemaConstraint(format.json_schema.schema) : {};
+}
+
+const jsonObject = { constraint: { kind: { case: "jsonObject", value: true } as const } };
+
+export function schemaConstraint(schema: Readonly<Record<string, unknown>>) {
+  const value = JSON.stringify(schema);
+  return { constraint: { kind: { case: "jsonSchema", value } as const } };
 }
 
 /** Seeds are 64-bit and signed at OpenAI, 32-bit here. */

@@ -17,7 +17,7 @@ import { type CompletionShape, chatShape, textShape } from "./completion-shape.t
 import { createCompletionStream } from "./completion-stream.ts";
 import { embeddingsAnswer, embeddingsPlan } from "./embeddings.ts";
 import { errorAnswer, RequestError } from "./error-answer.ts";
-import { openEventStream } from "./event-stream.ts";
+import { KEEP_ALIVE_MS, openEventStream } from "./event-stream.ts";
 import { readJson } from "./json-body.ts";
 import { textPlan } from "./text-request.ts";
 
@@ -134,15 +134,21 @@ async function streamed(
       abort.abort();
     });
   const createdS = Math.floor(clock.now() / 1000);
-  const stream = createCompletionStream(plan, shape, requestId, createdS, begin);
+  const stream = createCompletionStream({ plan, shape, id: requestId, createdS, begin });
+  // A caller who waits that long is better told to stay than of a refusal by its status.
+  const keepAlive = clock.every(KEEP_ALIVE_MS, () => stream.keepAlive());
   try {
-    await runChoices(backend, plan, contextOf(requestId), abort, meter, stream.take);
+    await runChoices(backend, plan, contextOf(requestId), abort, meter, (choice, event) =>
+      stream.take(choice, event),
+    );
     stream.end();
   } catch (thrown) {
     if (!stream.begun) throw thrown;
     const { code } = asFault(thrown);
     if (code !== "cancelled") log.warn({ requestId, err: thrown }, "a stream was interrupted");
     stream.fail(errorAnswer(thrown).body);
+  } finally {
+    keepAlive.cancel();
   }
   return RESPONSE_ALREADY_SENT;
 }

@@ -75,7 +75,7 @@ export function textPlan(json: unknown, headers: IncomingHttpHeaders): Completio
       }),
     ),
   );
-  return planOf(body, body.logprobs != null, requests);
+  return planOf({ body, logprobs: body.logprobs != null, tools: null, requests });
 }
 
 function promptsOf(prompt: z.output<typeof textBody>["prompt"]): Prompt[] {

@@ -11,8 +11,8 @@ import {
   checkGenerate,
   checkScore,
   limits,
-  nestsDeeper,
 } from "../../../runtime/frontend/request-rules.ts";
+import { nestsDeeper } from "../../../runtime/tools/json-depth.ts";
 
 type GenerateInit = MessageInitShape<typeof GenerateRequestSchema>;
 

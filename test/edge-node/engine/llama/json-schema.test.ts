@@ -44,6 +44,16 @@ test("an optional object or list becomes a choice", (t) => {
   });
 });
 
+test("a refusal says in which titled part the problem is", (t) => {
+  const fine = { title: "fine", type: "string" };
+  const broken = { title: "City", type: "string", pattern: "a+" };
+  const properties = { fine, rest: { title: "Rest", type: "object" }, city: broken };
+  const schema = { title: "look_up", type: "object", properties };
+  t.regex(refusal({ anyOf: [fine, schema] }), /^in "look_up" \/ "City", .*"pattern"/);
+  t.regex(refusal({ type: "object", properties: { a: fine, b: { not: {} } } }), /^the JSON schema/);
+  t.is(refusal(fine), "accepted");
+});
+
 test("what the grammar can't promise is refused by name", (t) => {
   t.regex(refusal({ type: "string", pattern: "a+" }), /pattern/);
   t.regex(refusal({ not: {} }), /not/);
