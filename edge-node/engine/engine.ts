@@ -3,15 +3,25 @@
 // Faults: every promise here rejects with a Fault (proto/fault.ts). The codes an engine uses:
 // invalid-argument, context-length-exceeded, payload-too-large, unsupported, not-found (version),
 // conflict (version id taken), overloaded, cancelled, draining, engine-crashed, unavailable.
+import type { ToolCall, ToolSpec } from "../../runtime/tools/tool-spec.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant" | "tool";
   readonly content: string;
+  /** Of an assistant: the calls that it made. */
+  readonly toolCalls?: readonly ToolCall[];
+  /** Of a tool: the call that it answers. */
+  readonly toolCallId?: string;
 }
 
 export type EnginePrompt =
   | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "chat"; readonly messages: readonly ChatMessage[] }
+  | {
+      readonly kind: "chat";
+      readonly messages: readonly ChatMessage[];
+      /** What the model may call. */
+      readonly tools?: readonly ToolSpec[];
+    }
   | { readonly kind: "tokens"; readonly tokens: readonly number[] };
 
 /** Restricts what may be generated. `schema` is the text of a JSON schema, `gbnf` of a grammar. */
