@@ -28,4 +28,6 @@ export interface Member {
   readonly reason: string;
   /** Since when it has had its status. */
   readonly sinceMs: number;
+  /** When the passing of time must be weighed again. */
+  readonly checkMs: number;
 }

@@ -7,6 +7,7 @@
 // that has failed, and the trunks alone decide: serving needs nobody above it.
 import type { Heartbeat } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { type EdgeId, edgeId } from "../../proto/ids.ts";
+import { DEADLINE_SLACK_MS, Deadlines } from "./deadlines.ts";
 import type { Member, MemberStatus, TrunkSight } from "./member.ts";
 
 export interface MembershipBounds {
@@ -42,6 +43,10 @@ export type BeatOutcome =
   | { readonly kind: "accepted"; readonly changes: readonly MembershipChange[] }
   | { readonly kind: "ignored"; readonly reason: string };
 
+/** One event makes one new member; it is written only until it is stored. */
+type Draft = { -readonly [K in keyof Member]: Member[K] };
+
+const nothing: readonly MembershipChange[] = [];
 const unseenTrunk: TrunkSight = { state: "connecting", rttMs: 0, silentMs: 0 };
 
 /** The state: only the functions below change it. */
@@ -50,6 +55,7 @@ export class Membership {
   readonly members = new Map<EdgeId, Member>();
   /** When any edge's heartbeat last came. */
   lastBeatMs = -Infinity;
+  readonly deadlines = new Deadlines();
 
   constructor(bounds: MembershipBounds = defaultMembershipBounds) {
     this.bounds = bounds;
@@ -58,8 +64,8 @@ export class Membership {
 
 /** Takes a heartbeat that was already checked for its form. */
 export function takeBeat(state: Membership, heartbeat: Heartbeat, nowMs: number): BeatOutcome {
-  const edge = edgeId(heartbeat.edge);
-  const known = state.members.get(edge);
+  const known = state.members.get(heartbeat.edge as EdgeId);
+  const edge = known?.edge ?? edgeId(heartbeat.edge);
   const stale = known === undefined ? "" : staleness(known, heartbeat);
   if (stale !== "") return { kind: "ignored", reason: stale };
   const changes: MembershipChange[] = [];
@@ -75,7 +81,7 @@ export function takeBeat(state: Membership, heartbeat: Heartbeat, nowMs: number)
     known === undefined ||
     known.heartbeat.incarnation !== heartbeat.incarnation ||
     known.heartbeat.grpc !== heartbeat.grpc;
-  const member: Member = {
+  const member: Draft = {
     edge,
     heartbeat,
     beatMs: nowMs,
@@ -83,10 +89,11 @@ export function takeBeat(state: Membership, heartbeat: Heartbeat, nowMs: number)
     status: known?.status ?? "suspect",
     reason: known?.reason ?? "not connected yet",
     sinceMs: known?.sinceMs ?? nowMs,
+    checkMs: known?.checkMs ?? Infinity,
   };
-  state.members.set(edge, member);
   if (isNew) changes.push({ kind: known === undefined ? "joined" : "replaced", member });
-  return { kind: "accepted", changes: [...changes, ...judge(state, member, nowMs)] };
+  const judged = judge(state, member, nowMs);
+  return { kind: "accepted", changes: changes.length === 0 ? judged : [...changes, ...judged] };
 }
 
 /** Takes what the trunk to an edge shows now. */
@@ -97,23 +104,22 @@ export function takeTrunk(
   nowMs: number,
 ): readonly MembershipChange[] {
   const known = state.members.get(edge);
-  if (known === undefined) return [];
-  const member = { ...known, trunk };
-  state.members.set(edge, member);
-  return judge(state, member, nowMs);
+  return known === undefined ? nothing : judge(state, { ...known, trunk }, nowMs);
 }
 
 /** Lets time pass: silence makes edges suspect, then dead, then forgotten. */
 export function passTime(state: Membership, nowMs: number): readonly MembershipChange[] {
   const changes: MembershipChange[] = [];
-  for (const member of [...state.members.values()]) {
+  for (const edge of state.deadlines.take(nowMs)) {
+    const known = state.members.get(edge);
+    // Its check was put off, or it is there twice.
+    if (known === undefined || known.checkMs > nowMs + DEADLINE_SLACK_MS) continue;
+    const member: Draft = { ...known, checkMs: Infinity };
     changes.push(...judge(state, member, nowMs));
-    const current = state.members.get(member.edge) ?? member;
-    const over = current.status === "dead" || current.status === "leaving";
-    if (over && nowMs - current.sinceMs >= state.bounds.forgetMs) {
-      state.members.delete(current.edge);
-      changes.push({ kind: "removed", member: current });
-    }
+    const isOver = member.status === "dead" || member.status === "leaving";
+    if (!isOver || nowMs - member.sinceMs < state.bounds.forgetMs) continue;
+    state.members.delete(edge);
+    changes.push({ kind: "removed", member });
   }
   return changes;
 }
@@ -140,31 +146,58 @@ function evictDead({ members }: Membership): Member | undefined {
   return oldest;
 }
 
-function judge(state: Membership, member: Member, nowMs: number): MembershipChange[] {
+/** Stores the member with its status; the change, if it is another than before. */
+function judge(state: Membership, member: Draft, nowMs: number): readonly MembershipChange[] {
+  const from = member.status;
   const [status, reason] = verdict(state, member, nowMs);
-  if (status === member.status && reason === member.reason) return [];
-  const sinceMs = status === member.status ? member.sinceMs : nowMs;
-  const next: Member = { ...member, status, reason, sinceMs };
-  state.members.set(member.edge, next);
-  return status === member.status ? [] : [{ kind: "status", member: next, from: member.status }];
+  member.reason = reason;
+  if (status !== from) {
+    member.status = status;
+    member.sinceMs = nowMs;
+  }
+  const checkMs = nextCheckMs(state, member, nowMs);
+  if (checkMs < member.checkMs) {
+    member.checkMs = checkMs;
+    state.deadlines.add(member.edge, checkMs);
+  }
+  state.members.set(member.edge, member);
+  return status === from ? nothing : [{ kind: "status", member, from }];
 }
 
-function verdict(
-  { bounds, lastBeatMs }: Membership,
-  { heartbeat, beatMs, trunk }: Member,
-  nowMs: number,
-): [MemberStatus, string] {
+type Verdict = readonly [MemberStatus, string];
+const dead: Verdict = ["dead", "no heartbeat and no trunk"];
+const leaving: Verdict = ["leaving", "it is stopping"];
+const silent: Verdict = ["suspect", "its trunk is silent"];
+const unheard: Verdict = ["suspect", "its heartbeats stopped"];
+const draining: Verdict = ["draining", "it is draining"];
+const ready: Verdict = ["ready", ""];
+
+function verdict({ bounds, lastBeatMs }: Membership, member: Member, nowMs: number): Verdict {
+  const { heartbeat, beatMs, trunk } = member;
   const suspectMs = bounds.suspectPeriods * bounds.periodMs;
   const channelQuiet = nowMs - lastBeatMs > suspectMs;
   const beating = nowMs - beatMs <= suspectMs || channelQuiet;
-  const answering = trunk.state === "up" && trunk.silentMs <= bounds.trunkSilentMs;
-  if (!answering && nowMs - beatMs > bounds.deadPeriods * bounds.periodMs) {
-    return ["dead", "no heartbeat and no trunk"];
-  }
-  if (heartbeat.leaving) return ["leaving", "it is stopping"];
+  const answering = isAnswering(bounds, trunk);
+  if (!answering && nowMs - beatMs > bounds.deadPeriods * bounds.periodMs) return dead;
+  if (heartbeat.leaving) return leaving;
   if (trunk.state !== "up") return ["suspect", `its trunk is ${trunk.state}`];
-  if (!answering) return ["suspect", "its trunk is silent"];
-  if (!beating) return ["suspect", "its heartbeats stopped"];
-  if (heartbeat.draining) return ["draining", "it is draining"];
-  return ["ready", ""];
+  if (!answering) return silent;
+  if (!beating) return unheard;
+  return heartbeat.draining ? draining : ready;
+}
+
+/** When time alone may next change the verdict on it, or forget it. */
+function nextCheckMs({ bounds }: Membership, member: Member, nowMs: number): number {
+  const { status, beatMs, sinceMs, trunk } = member;
+  const forgetMs = sinceMs + bounds.forgetMs;
+  if (status === "dead") return forgetMs;
+  const suspectMs = beatMs + bounds.suspectPeriods * bounds.periodMs;
+  const deadMs = beatMs + bounds.deadPeriods * bounds.periodMs;
+  // A silent one that answers is as the others are: whether any heartbeats come at all.
+  const waitMs = nowMs <= suspectMs ? suspectMs : isAnswering(bounds, trunk) ? nowMs : deadMs;
+  return status === "leaving" ? Math.min(forgetMs, waitMs) : waitMs;
+}
+
+function isAnswering(bounds: MembershipBounds, { state, silentMs }: TrunkSight): boolean {
+  return state === "up" && silentMs <= bounds.trunkSilentMs;
 }

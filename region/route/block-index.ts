@@ -9,6 +9,8 @@ export const BLOCKS_MAX = 1 << 17;
 const DENSE_MAX = 2048;
 const ROWS_MIN = 1024;
 const CHARS_PER_TOKEN = 4;
+const BITS = 32;
+const ALL = 0xffff_ffff;
 
 export const TOKENS_PER_BLOCK = BLOCK_CHARS / CHARS_PER_TOKEN;
 
@@ -16,7 +18,8 @@ export class BlockIndex {
   readonly #holders: LRUCache<number, Holders>;
   #dense = 0;
   #seen = new Uint32Array(ROWS_MIN >>> 5);
-  /** The answer of `find`: edges by row, and how many blocks each holds. */
+  /** The answer of `find`: what all hold but those listed, by row, with what they hold instead. */
+  commonBlocks = 0;
   rows = new Int32Array(ROWS_MIN);
   blocks = new Uint16Array(ROWS_MIN);
 
@@ -44,22 +47,37 @@ export class BlockIndex {
   remove(block: number, row: number): void {
     const holders = this.#holders.peek(block | 0);
     holders?.remove(row);
-    if (holders?.isEmpty) this.#holders.delete(block | 0);
+    if (holders?.count === 0) this.#holders.delete(block | 0);
   }
 
   /**
-   * Fills `rows` and `blocks` with the edges that hold a head of this prompt; returns how many.
-   * A block names everything before it, so the deepest one that an edge holds is what counts.
+   * Finds what the edges (rows below `edges`) hold of the head of this prompt. A block names
+   * everything before it, so the deepest one that an edge holds is what counts. Where most hold a
+   * common head, only the others are listed. Returns how many are.
    */
-  find(promptBlocks: readonly number[]): number {
+  find(promptBlocks: readonly number[], edges: number): number {
+    if (edges > this.rows.length) this.#widen(edges);
     const chain = this.#chainOf(promptBlocks);
+    this.commonBlocks = 0;
+    if (chain.length === 0) return 0;
     let count = 0;
     for (let depth = chain.length; depth > 0; depth -= 1) {
+      const holders = chain[depth - 1]!;
+      if (this.commonBlocks === 0 && holders.count * 2 > edges && holders.isDense) {
+        this.commonBlocks = depth;
+        holders.mark(this.#seen);
+        continue;
+      }
       const from = count;
-      count = chain[depth - 1]!.collect(this.#seen, this.rows, from);
+      count = holders.collect(this.#seen, this.rows, from);
       if (count > from) this.blocks.fill(depth, from, count);
     }
-    for (let k = 0; k < count; k += 1) this.#seen[this.rows[k]! >>> 5] = 0;
+    if (this.commonBlocks > 0) {
+      const from = count;
+      count = this.#collectUnseen(edges, from);
+      this.blocks.fill(0, from, count);
+    }
+    this.#seen.fill(0);
     return count;
   }
 
@@ -70,6 +88,21 @@ export class BlockIndex {
       if (chain[depth - 1]!.has(row)) return depth;
     }
     return 0;
+  }
+
+  /** Edges that were not seen hold nothing. */
+  #collectUnseen(edges: number, from: number): number {
+    let count = from;
+    for (let word = 0; word * BITS < edges; word += 1) {
+      if (this.#seen[word] === ALL) continue;
+      const end = Math.min(edges, (word + 1) * BITS);
+      for (let row = word * BITS; row < end; row += 1) {
+        if ((this.#seen[word]! & (1 << (row & 31))) !== 0) continue;
+        this.rows[count] = row;
+        count += 1;
+      }
+    }
+    return count;
   }
 
   #chainOf(promptBlocks: readonly number[]): Holders[] {

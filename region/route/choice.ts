@@ -20,16 +20,17 @@ export interface WantedVersions {
   readonly preferred: number;
 }
 
-/** Fills in the predictions of every open edge; Infinity for the others. */
+/** Fills in the predictions of every open edge, `cachedTokens` alike; Infinity for the others. */
 export function predictAll(
   columns: ModelColumns,
   request: RouteRequest,
   versions: WantedVersions,
+  cachedTokens: number,
   nowMs: number,
 ): void {
   const { flags, baseMs, readAtMs, prefillMs, stepMs, ttftMs, totalMs, versionNo } = columns;
   const { promptTokens, expectedTokens } = request;
-  const tokens = Math.max(1, promptTokens);
+  const tokens = uncachedTokens(promptTokens, cachedTokens);
   const wanted = OPEN | (request.policy.gpuRequired ? GPU : 0);
   const mask = wanted | (request.priority === "batch" ? 0 : PREEMPTIBLE);
   const { pinned } = versions;
@@ -46,7 +47,7 @@ export function predictAll(
   }
 }
 
-/** Takes off what the edges that `index.find` has just found needn't read. */
+/** Sets right the edges that `index.find` has just listed: they hold more, or less. */
 export function creditPrefixes(
   columns: ModelColumns,
   request: RouteRequest,
@@ -54,14 +55,15 @@ export function creditPrefixes(
   found: number,
 ): void {
   const { prefillMs, ttftMs, totalMs } = columns;
-  const tokens = Math.max(1, request.promptTokens);
+  const { promptTokens } = request;
+  const common = uncachedTokens(promptTokens, index.commonBlocks * TOKENS_PER_BLOCK);
   for (let k = 0; k < found; k += 1) {
     const place = columns.placeOf(index.rows[k]!);
     if (place < 0 || totalMs[place] === Infinity) continue;
-    const cached = index.blocks[k]! * TOKENS_PER_BLOCK;
-    const savedMs = (tokens - uncachedTokens(request.promptTokens, cached)) * prefillMs[place]!;
-    ttftMs[place]! -= savedMs;
-    totalMs[place]! -= savedMs;
+    const tokens = uncachedTokens(promptTokens, index.blocks[k]! * TOKENS_PER_BLOCK);
+    const moreMs = (tokens - common) * prefillMs[place]!;
+    ttftMs[place]! += moreMs;
+    totalMs[place]! += moreMs;
   }
 }
 

@@ -17,8 +17,8 @@ export class Holders {
     return this.#bits !== null;
   }
 
-  get isEmpty(): boolean {
-    return this.#count === 0;
+  get count(): number {
+    return this.#count;
   }
 
   has(row: number): boolean {
@@ -65,6 +65,13 @@ export class Holders {
     this.#count -= 1;
   }
 
+  /** Marks them in `seen`, one bit a row. Requires: a dense one. */
+  mark(seen: Uint32Array): void {
+    const bits = this.#bits!;
+    const words = Math.min(bits.length, seen.length);
+    for (let word = 0; word < words; word += 1) seen[word]! |= bits[word]!;
+  }
+
   /** Appends to `rows` those that `seen` (one bit a row) lacks, and marks them there. */
   collect(seen: Uint32Array, rows: Int32Array, from: number): number {
     let count = from;
@@ -79,7 +86,8 @@ export class Holders {
       return count;
     }
     const bits = this.#bits!;
-    for (let word = 0; word < bits.length; word += 1) {
+    const words = Math.min(bits.length, seen.length);
+    for (let word = 0; word < words; word += 1) {
       let left = bits[word]! & ~seen[word]!;
       if (left === 0) continue;
       seen[word]! |= left;

@@ -146,8 +146,10 @@ export class RouteTable {
       pinned: version === "" ? -1 : this.#edges.versionNo(version),
       preferred: preferredVersion === "" ? -1 : this.#edges.versionNo(preferredVersion),
     };
-    choice.predictAll(columns, request, versions, nowMs);
-    choice.creditPrefixes(columns, request, this.#index, this.#index.find(request.blocks));
+    const found = this.#index.find(request.blocks, this.#edges.rows);
+    const commonTokens = this.#index.commonBlocks * TOKENS_PER_BLOCK;
+    choice.predictAll(columns, request, versions, commonTokens, nowMs);
+    choice.creditPrefixes(columns, request, this.#index, found);
     const pinned = request.sessionId === "" ? -1 : this.#creditPin(columns, request);
     for (const key of excluded) {
       const at = this.#edges.laneOf(key.slice(this.#region.length + 1), request.model)?.at ?? -1;

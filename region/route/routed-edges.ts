@@ -37,6 +37,11 @@ export class RoutedEdges {
     return this.#edges.values();
   }
 
+  /** Rows in use are below it. */
+  get rows(): number {
+    return this.#rows;
+  }
+
   columnsOf(model: string): ModelColumns | undefined {
     return this.#models.get(model);
   }
