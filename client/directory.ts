@@ -1,5 +1,5 @@
-// Which edges and gateways there are, how far away each is, and in which order to try them. State
-// and decisions only: whoever probes tells it what was measured.
+// Which edges and gateways there are, how far away each is, and which edge streams go to. State and
+// decisions only: whoever probes tells it what was measured.
 import type { GetTopologyResponse } from "../proto/gen/isthmus/v1/discovery_pb.ts";
 
 /** Endpoints remembered at most; beyond, the farthest are forgotten. */
@@ -8,9 +8,13 @@ export const ENDPOINTS_MAX = 512;
 const FAILURES_MAX = 2;
 /** Weight of the newest round trip in the average. */
 const RTT_WEIGHT = 0.25;
-/** A nearer endpoint replaces the present one only if it is nearer by this much. */
+/** Models for which an edge is remembered as preferred. */
+const MODELS_MAX = 256;
+/** A better edge replaces the preferred one only if it is better by this much. */
 const SWITCH_FACTOR = 0.8;
 const SWITCH_MS = 2;
+/** Edges within this of the best are as good; each client prefers one of them by its salt. */
+const EQUAL_FACTOR = 1.1;
 
 export type EndpointRole = "edge" | "gateway";
 
@@ -27,6 +31,10 @@ export interface KnownEndpoint {
   readonly ready: boolean;
   /** Models it serves; empty for a gateway, which reaches all. */
   readonly models: readonly string[];
+  /** By model: the time to first token that its region predicts for a short prompt there. */
+  readonly predictedTtftMs: Readonly<Record<string, number>>;
+  /** Legal regimes that hold in its region. */
+  readonly jurisdictions: readonly string[];
   /** Smoothed round trip in milliseconds; Infinity until measured. */
   readonly rttMs: number;
   readonly failures: number;
@@ -34,11 +42,15 @@ export interface KnownEndpoint {
 
 export interface Directory {
   readonly endpoints: ReadonlyMap<string, KnownEndpoint>;
-  /** The edge that streams go to until another is clearly nearer. */
-  readonly preferred: string;
+  /** By model: the edge that streams go to until another is clearly better. */
+  readonly preferred: ReadonlyMap<string, string>;
+  /** 0 to 1; of several edges that are as good, clients with other salts prefer others. */
+  readonly salt: number;
 }
 
-export const emptyDirectory: Directory = { endpoints: new Map(), preferred: "" };
+export function emptyDirectory(salt = 0): Directory {
+  return { endpoints: new Map(), preferred: new Map(), salt };
+}
 
 /** Takes in what an endpoint said of the mesh. Measurements of endpoints still there are kept. */
 export function learn(directory: Directory, topology: GetTopologyResponse): Directory {
@@ -51,14 +63,16 @@ export function learn(directory: Directory, topology: GetTopologyResponse): Dire
       : { rttMs: Number.POSITIVE_INFINITY, failures: 0 };
     endpoints.set(found.key, { ...found, ...measured });
   };
-  for (const { region, grpc, reachable, edges } of topology.regions) {
+  for (const { region, grpc, reachable, edges, jurisdictions } of topology.regions) {
+    const there = { region, jurisdictions };
     if (grpc !== "") {
-      const gateway = { role: "gateway", edge: "", models: [] } as const;
-      add({ ...gateway, key: region, region, address: grpc, ready: reachable });
+      const gateway = { role: "gateway", edge: "", models: [], predictedTtftMs: {} } as const;
+      add({ ...gateway, ...there, key: region, address: grpc, ready: reachable });
     }
-    for (const { edge, grpc: address, ready, models } of edges) {
+    for (const { edge, grpc: address, ready, models, predictedTtftMs } of edges) {
       if (address === "") continue;
-      add({ key: `${region}/${edge}`, role: "edge", region, edge, address, ready, models });
+      const key = `${region}/${edge}`;
+      add({ ...there, key, role: "edge", edge, address, ready, models, predictedTtftMs });
     }
     // A region that was lost from sight says nothing of its edges: keep what is known of them.
     if (reachable) continue;
@@ -66,7 +80,7 @@ export function learn(directory: Directory, topology: GetTopologyResponse): Dire
       if (known.region === region && !endpoints.has(known.key)) endpoints.set(known.key, known);
     }
   }
-  return prefer({ endpoints: bounded(endpoints), preferred: directory.preferred });
+  return prefer(directory, bounded(endpoints));
 }
 
 /** A probe came back after `rttMs`. */
@@ -86,29 +100,19 @@ export function failed(directory: Directory, key: string): Directory {
   return amend(directory, key, (known) => ({ ...known, failures: known.failures + 1 }));
 }
 
+export function isDown({ failures }: KnownEndpoint): boolean {
+  return failures >= FAILURES_MAX;
+}
+
+/** A gateway that answers us is healthy, whatever those say who can't see it. */
 export function isHealthy(endpoint: KnownEndpoint): boolean {
-  return endpoint.ready && endpoint.failures < FAILURES_MAX;
+  const { ready, role, rttMs } = endpoint;
+  return !isDown(endpoint) && (ready || (role === "gateway" && Number.isFinite(rttMs)));
 }
 
-/**
- * Where to try a request for `model`, best first: the preferred edge, then healthy edges that have
- * it from near to far, then gateways from near to far, then whatever is left.
- */
-export function candidatesFor(directory: Directory, model: string): KnownEndpoint[] {
-  const rank = (endpoint: KnownEndpoint): number => {
-    if (endpoint.failures >= FAILURES_MAX) return 4;
-    if (endpoint.role === "gateway") return endpoint.ready ? 2 : 3;
-    if (!endpoint.ready || !endpoint.models.includes(model)) return 3;
-    return endpoint.key === directory.preferred ? 0 : 1;
-  };
-  return [...directory.endpoints.values()].sort(
-    (a, b) => rank(a) - rank(b) || distance(a, b) || (a.key < b.key ? -1 : 1),
-  );
-}
-
-function distance(a: KnownEndpoint, b: KnownEndpoint): number {
-  // Infinity - Infinity is NaN, which would break the sort.
-  return a.rttMs === b.rttMs ? 0 : a.rttMs - b.rttMs;
+/** Milliseconds to a first token from here: the way there and what its region predicts. */
+export function costMs({ rttMs, predictedTtftMs }: KnownEndpoint, model: string): number {
+  return rttMs + (predictedTtftMs[model] ?? 0);
 }
 
 function amend(
@@ -118,26 +122,54 @@ function amend(
 ): Directory {
   const known = directory.endpoints.get(key);
   if (known === undefined) return directory;
-  const endpoints = new Map(directory.endpoints).set(key, change(known));
-  return prefer({ endpoints, preferred: directory.preferred });
+  return prefer(directory, new Map(directory.endpoints).set(key, change(known)));
 }
 
-/** Keeps the preferred edge while it is healthy and no other is clearly nearer. */
-function prefer(directory: Directory): Directory {
-  const edges = [...directory.endpoints.values()].filter(
-    (endpoint) => endpoint.role === "edge" && isHealthy(endpoint),
-  );
-  const nearest = edges.sort(distance)[0];
-  if (nearest === undefined) return { ...directory, preferred: "" };
-  const present = edges.find((endpoint) => endpoint.key === directory.preferred);
-  const isClearlyNearer =
-    present === undefined ||
-    nearest.rttMs < Math.min(present.rttMs * SWITCH_FACTOR, present.rttMs - SWITCH_MS);
-  return { ...directory, preferred: isClearlyNearer ? nearest.key : directory.preferred };
+/** Keeps each preferred edge while it is healthy and no other is clearly better. */
+function prefer(directory: Directory, endpoints: ReadonlyMap<string, KnownEndpoint>): Directory {
+  const edgesOf = new Map<string, KnownEndpoint[]>();
+  for (const endpoint of endpoints.values()) {
+    if (endpoint.role !== "edge" || !isHealthy(endpoint)) continue;
+    for (const model of endpoint.models) {
+      const edges = edgesOf.get(model);
+      if (edges !== undefined) edges.push(endpoint);
+      else if (edgesOf.size < MODELS_MAX) edgesOf.set(model, [endpoint]);
+    }
+  }
+  const preferred = new Map<string, string>();
+  for (const [model, edges] of edgesOf) {
+    const present = directory.preferred.get(model) ?? "";
+    preferred.set(model, preferredOf(edges, model, present, directory.salt));
+  }
+  return { ...directory, endpoints, preferred };
+}
+
+function preferredOf(
+  edges: readonly KnownEndpoint[],
+  model: string,
+  presentKey: string,
+  salt: number,
+): string {
+  const leastMs = Math.min(...edges.map((edge) => costMs(edge, model)));
+  const present = edges.find(({ key }) => key === presentKey);
+  if (present !== undefined) {
+    const presentMs = costMs(present, model);
+    if (leastMs >= Math.min(presentMs * SWITCH_FACTOR, presentMs - SWITCH_MS)) return presentKey;
+  }
+  const equals = edges
+    .filter((edge) => costMs(edge, model) <= leastMs * EQUAL_FACTOR)
+    .map(({ key }) => key)
+    .sort();
+  return equals[Math.min(Math.floor(salt * equals.length), equals.length - 1)]!;
 }
 
 function bounded(endpoints: Map<string, KnownEndpoint>): Map<string, KnownEndpoint> {
   if (endpoints.size <= ENDPOINTS_MAX) return endpoints;
-  const nearest = [...endpoints.values()].sort(distance).slice(0, ENDPOINTS_MAX);
+  const nearest = [...endpoints.values()].sort(byDistance).slice(0, ENDPOINTS_MAX);
   return new Map(nearest.map((endpoint) => [endpoint.key, endpoint]));
+}
+
+function byDistance(a: KnownEndpoint, b: KnownEndpoint): number {
+  // Infinity - Infinity is NaN, which would break the sort.
+  return a.rttMs === b.rttMs ? 0 : a.rttMs - b.rttMs;
 }

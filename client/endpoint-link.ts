@@ -7,6 +7,10 @@ import type { Clock } from "../runtime/clock.ts";
 import { createClient, messagesOf, type ServiceClient } from "../runtime/grpc/bridge.ts";
 import { openChannel } from "../runtime/grpc/channel.ts";
 import type { CallContext, OnEvent } from "../runtime/inference/backend.ts";
+import type { Standing } from "../runtime/inference/inquiry.ts";
+
+/** Of a stream that is asked how it stands. */
+const ANSWER_MAX_MS = 1000;
 
 export interface Probe {
   readonly rttMs: number;
@@ -25,20 +29,31 @@ export function openLink(address: string, clock: Clock): EndpointLink {
   const channel: Client = openChannel(address);
   const inference = createClient(Inference, channel);
   const discovery = createClient(Discovery, channel);
+  const topologyWithin = (timeoutMs: number) =>
+    discovery.getTopology({}, { deadlineMs: clock.now() + timeoutMs });
   return {
     inference,
     async generate(request, context, onEvent) {
-      const { signal, deadlineMs } = context;
+      const { signal, deadlineMs, inquiry } = context;
+      let phase: Standing["phase"] = "waiting";
+      // Whoever is there looks after the stream himself: that he answers is all there is to know.
+      inquiry?.answeredBy(async () => {
+        await topologyWithin(ANSWER_MAX_MS);
+        return { phase, silentMs: 0 };
+      });
       const call = inference.generate(request, { signal, deadlineMs });
       try {
-        for await (const event of messagesOf(call)) onEvent(event);
+        for await (const event of messagesOf(call)) {
+          if (event.event.case === "tokens") phase = "generating";
+          onEvent(event);
+        }
       } catch (thrown) {
         throw unlessOurs(thrown, signal);
       }
     },
     async probe(timeoutMs) {
       const startedMs = clock.monotonicMs();
-      const topology = await discovery.getTopology({}, { deadlineMs: clock.now() + timeoutMs });
+      const topology = await topologyWithin(timeoutMs);
       return { rttMs: clock.monotonicMs() - startedMs, topology };
     },
     close: () => channel.close(),

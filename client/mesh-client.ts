@@ -2,9 +2,9 @@
 // serves each request from the nearest healthy edge, moving the stream when that edge fails.
 import { randomUUID } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { asFault, Fault } from "../proto/fault.ts";
+import { asFault, Fault, type FaultCode } from "../proto/fault.ts";
 import {
-  type EmbedRequestSchema,
+  EmbedRequestSchema,
   type EmbedResponse,
   type Finished,
   GenerateRequestSchema,
@@ -12,26 +12,21 @@ import {
   type Started,
 } from "../proto/gen/isthmus/v1/inference_pb.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
-import type { Candidate } from "../runtime/continuation/candidate.ts";
+import type { Candidate, StreamView } from "../runtime/continuation/candidate.ts";
 import { createContinuation } from "../runtime/continuation/continuation.ts";
 import type { CallContext } from "../runtime/inference/backend.ts";
-import {
-  candidatesFor,
-  type Directory,
-  emptyDirectory,
-  failed,
-  type KnownEndpoint,
-  learn,
-  measured,
-} from "./directory.ts";
-import { type EndpointLink, openLink } from "./endpoint-link.ts";
+import { systemRandom } from "../runtime/random.ts";
+import type { KnownEndpoint } from "./directory.ts";
+import { candidatesFor, nextOf, policyFault, type RequestNeeds } from "./endpoint-choice.ts";
+import type { EndpointLink } from "./endpoint-link.ts";
 import { type Generation, startGeneration } from "./generation.ts";
+import { MeshPicture, PROBE_EVERY_MS } from "./mesh-picture.ts";
+import { RetryBudget } from "./retry-budget.ts";
 
-const CONNECT_TIMEOUT_MS = 5000;
-const PROBE_TIMEOUT_MS = 1500;
-const PROBE_EVERY_MS = 2000;
-/** Endpoints probed in one turn: the nearest ones, which are the ones that matter. */
-const PROBED_MAX = 16;
+/** Endpoints tried for one unary call. */
+const UNARY_TRIES_MAX = 6;
+/** What speaks against the endpoint itself, not only against trying it now. */
+const blames: ReadonlySet<FaultCode> = new Set(["link-lost", "engine-crashed", "unavailable"]);
 
 export interface ConnectOptions {
   /** host:port of the gRPC door of some edges or gateways; one that answers is enough. */
@@ -90,38 +85,24 @@ export async function connect(options: ConnectOptions): Promise<MeshClient> {
 }
 
 class ConnectedClient implements MeshClient {
-  readonly #seeds: readonly string[];
   readonly #clock: Clock;
-  readonly #probeEveryMs: number;
-  readonly #links = new Map<string, EndpointLink>();
+  readonly #picture: MeshPicture;
+  readonly #budget = new RetryBudget();
   readonly #continuation;
-  #directory: Directory = emptyDirectory;
-  #timer: { cancel(): void } | null = null;
-  #probing = false;
   #closed = false;
 
   constructor(options: ConnectOptions) {
-    this.#seeds = options.seeds;
-    this.#clock = options.clock ?? systemClock;
-    this.#probeEveryMs = options.probeEveryMs ?? PROBE_EVERY_MS;
+    const { seeds, clock = systemClock, probeEveryMs = PROBE_EVERY_MS } = options;
+    this.#clock = clock;
+    this.#picture = new MeshPicture({ seeds, clock, probeEveryMs, salt: systemRandom() });
     this.#continuation = createContinuation({
-      clock: this.#clock,
-      pick: (excluded, view) => this.#pick(excluded, view.request.model),
-      onMove: (key) => this.#note(failed(this.#directory, key)),
+      clock,
+      pick: (excluded, view) => this.#pick(excluded, view),
     });
   }
 
-  async start(): Promise<void> {
-    const answers = await this.#askSeeds();
-    if (!answers.some((answer) => answer.status === "fulfilled")) {
-      const why = answers.map((a) => (a.status === "rejected" ? asFault(a.reason).message : ""));
-      const message =
-        `None of the seeds answered (${this.#seeds.join(", ")}). Check that the mesh runs and ` +
-        "that these are gRPC addresses (host:port) of its edges or gateways.";
-      throw new Fault("unavailable", message, { cause: new Error(why.join("; ")) });
-    }
-    await this.#probeAll();
-    this.#timer = this.#clock.every(this.#probeEveryMs, () => void this.#probeAll());
+  start(): Promise<void> {
+    return this.#picture.start();
   }
 
   generate(init: GenerateInit, settings: CallSettings = {}): Generation {
@@ -153,65 +134,89 @@ class ConnectedClient implements MeshClient {
   }
 
   embed(
-    request: MessageInitShape<typeof EmbedRequestSchema>,
+    init: MessageInitShape<typeof EmbedRequestSchema>,
     settings: CallSettings = {},
   ): Promise<EmbedResponse> {
-    return this.#anyOf(request.model ?? "", settings, (link, options) =>
+    const request = create(EmbedRequestSchema, init);
+    return this.#anyOf(request, settings, (link, options) =>
       link.inference.embed(request, options),
     );
   }
 
   async listModels(settings: CallSettings = {}): Promise<readonly ModelInfo[]> {
-    const answer = await this.#anyOf("", settings, (link, options) =>
+    const answer = await this.#anyOf({ model: "" }, settings, (link, options) =>
       link.inference.listModels({}, options),
     );
     return answer.models;
   }
 
   endpoints(model: string): readonly KnownEndpoint[] {
-    return candidatesFor(this.#directory, model);
+    return this.#candidates({ model });
   }
 
   close(): void {
     this.#closed = true;
-    this.#timer?.cancel();
-    for (const link of this.#links.values()) link.close();
-    this.#links.clear();
+    this.#picture.close();
   }
 
-  #pick(excluded: ReadonlySet<string>, model: string): Candidate | Fault {
+  #candidates(needs: RequestNeeds): KnownEndpoint[] {
+    return candidatesFor(this.#picture.directory, needs);
+  }
+
+  #pick(excluded: ReadonlySet<string>, view: StreamView): Candidate | Fault | null {
     if (this.#closed) return new Fault("cancelled", "This client is closed.");
-    const found = this.endpoints(model).find((endpoint) => !excluded.has(endpoint.key));
-    if (found === undefined) {
-      return new Fault("unavailable", "No edge or gateway of the mesh answers now.");
-    }
+    const forbidden = policyFault(this.#picture.directory, view.request);
+    if (forbidden !== null) return forbidden;
+    const found = nextOf(this.#candidates(view.request), excluded);
+    if (found === undefined) return null;
+    // A stream that has begun is always carried on, within its own bounds; another one that has had
+    // its first try waits for a place in the budget, and fails as it failed when none comes.
+    if (view.attempts === 0) this.#budget.deposit();
+    else if (view.deliveredTokens === 0 && !this.#budget.withdraw()) return null;
     const { key, edge, region, address } = found;
-    const link = this.#link(address);
+    const link = this.#picture.link(address);
     return {
       key,
       edge,
       region,
-      generate: (request, context, onEvent) => link.generate(request, context, onEvent),
+      generate: async (request, context, onEvent) => {
+        try {
+          await link.generate(request, context, onEvent);
+        } catch (thrown) {
+          // Given up by the stream itself for its silence, or by the endpoint.
+          const fault = asFault(context.signal.aborted ? context.signal.reason : thrown);
+          if (blames.has(fault.code)) this.#picture.failed(key);
+          throw thrown;
+        }
+      },
     };
   }
 
   /** Tries a unary call on one endpoint after another while the faults are retriable. */
   async #anyOf<T>(
-    model: string,
+    needs: RequestNeeds,
     settings: CallSettings,
     call: (link: EndpointLink, options: { signal?: AbortSignal; deadlineMs: number }) => Promise<T>,
   ): Promise<T> {
     const { signal } = settings;
     const deadlineMs = this.#deadline(settings);
+    const options = signal === undefined ? { deadlineMs } : { signal, deadlineMs };
+    const forbidden = policyFault(this.#picture.directory, needs);
+    if (forbidden !== null) throw forbidden;
+    const candidates = this.#candidates(needs);
+    const excluded = new Set<string>();
     let last = new Fault("unavailable", "No edge or gateway of the mesh is known.");
-    for (const { key, address } of this.endpoints(model)) {
+    this.#budget.deposit();
+    for (let tries = 0; tries < UNARY_TRIES_MAX; tries += 1) {
+      const next = nextOf(candidates, excluded);
+      if (next === undefined || (tries > 0 && !this.#budget.withdraw())) break;
       try {
-        const options = signal === undefined ? { deadlineMs } : { signal, deadlineMs };
-        return await call(this.#link(address), options);
+        return await call(this.#picture.link(next.address), options);
       } catch (thrown) {
         last = asFault(thrown);
         if (!last.retriable) throw last;
-        this.#note(failed(this.#directory, key));
+        if (blames.has(last.code)) this.#picture.failed(next.key);
+        excluded.add(next.key);
       }
     }
     throw last;
@@ -229,64 +234,4 @@ class ConnectedClient implements MeshClient {
   #deadline({ timeoutMs }: CallSettings): number {
     return timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.#clock.now() + timeoutMs;
   }
-
-  #askSeeds(): Promise<PromiseSettledResult<void>[]> {
-    const asked = this.#seeds.map(async (seed) => {
-      const { topology } = await this.#link(seed).probe(CONNECT_TIMEOUT_MS);
-      this.#note(learn(this.#directory, topology));
-    });
-    return Promise.allSettled(asked);
-  }
-
-  /** Measures the nearest endpoints, learns from one that answered, and forgets unused links. */
-  async #probeAll(): Promise<void> {
-    if (this.#probing || this.#closed) return;
-    this.#probing = true;
-    const probes = nearestOf(this.endpoints("")).map(async ({ key, address }) => {
-      try {
-        const probe = await this.#link(address).probe(PROBE_TIMEOUT_MS);
-        this.#note(measured(this.#directory, key, probe.rttMs));
-        return probe;
-      } catch (thrown) {
-        this.#note(failed(this.#directory, key));
-        throw thrown;
-      }
-    });
-    const answers = await Promise.allSettled(probes);
-    const nearest = answers
-      .flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []))
-      .sort((a, b) => a.rttMs - b.rttMs)[0];
-    if (nearest !== undefined) this.#note(learn(this.#directory, nearest.topology));
-    else await this.#askSeeds();
-    this.#closeUnused();
-    this.#probing = false;
-  }
-
-  #note(directory: Directory): void {
-    this.#directory = directory;
-  }
-
-  #link(address: string): EndpointLink {
-    let link = this.#links.get(address);
-    if (link === undefined) {
-      link = openLink(address, this.#clock);
-      this.#links.set(address, link);
-    }
-    return link;
-  }
-
-  #closeUnused(): void {
-    const used = new Set([...this.#directory.endpoints.values()].map(({ address }) => address));
-    for (const [address, link] of this.#links) {
-      if (used.has(address) || this.#seeds.includes(address)) continue;
-      link.close();
-      this.#links.delete(address);
-    }
-  }
-}
-
-/** The nearest endpoints; those not measured yet come first, so that each gets its turn. */
-function nearestOf(endpoints: readonly KnownEndpoint[]): KnownEndpoint[] {
-  const urgency = ({ rttMs }: KnownEndpoint) => (Number.isFinite(rttMs) ? rttMs : -1);
-  return endpoints.toSorted((a, b) => urgency(a) - urgency(b)).slice(0, PROBED_MAX);
 }

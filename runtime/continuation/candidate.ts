@@ -33,6 +33,8 @@ export interface StreamView {
   readonly context: CallContext;
   /** Tokens delivered so far, those of the caller's own `resume` included. */
   readonly deliveredTokens: number;
+  /** Sources opened so far. */
+  readonly attempts: number;
 }
 
 /**

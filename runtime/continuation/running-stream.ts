@@ -113,8 +113,8 @@ export class RunningStream {
 
   #pick(excluded: ReadonlySet<string>): void {
     const { request, context } = this.#call;
-    const deliveredTokens = this.#state.delivery.ids.length;
-    const view: StreamView = { request, context, deliveredTokens };
+    const { delivery, attempt: attempts } = this.#state;
+    const view: StreamView = { request, context, deliveredTokens: delivery.ids.length, attempts };
     const picked = this.#options.pick(excluded, view);
     if (picked === null || picked instanceof Fault) {
       this.#pending.push({ kind: "nowhere", fault: picked });

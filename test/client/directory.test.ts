@@ -1,9 +1,8 @@
-// Which endpoint a client tries first, and how that changes with measurements and failures.
+// Which edge a client prefers, and how that changes with measurements and failures.
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import test from "ava";
 import fc from "fast-check";
 import {
-  candidatesFor,
   type Directory,
   ENDPOINTS_MAX,
   emptyDirectory,
@@ -11,6 +10,7 @@ import {
   learn,
   measured,
 } from "../../client/directory.ts";
+import { candidatesFor } from "../../client/endpoint-choice.ts";
 import {
   GetTopologyResponseSchema,
   type RegionAddressSchema,
@@ -36,10 +36,10 @@ function region(name: string, edges: number, models = ["m"], reachable = true) {
 }
 
 const keys = (directory: Directory, model = "m") =>
-  candidatesFor(directory, model).map(({ key }) => key);
+  candidatesFor(directory, { model }).map(({ key }) => key);
 
 function meshOfTwo(): Directory {
-  let directory = learn(emptyDirectory, topology(region("eu", 2), region("us", 2)));
+  let directory = learn(emptyDirectory(), topology(region("eu", 2), region("us", 2)));
   const rtts = { "us/us-1": 30, "us/us-2": 31, "eu/eu-1": 5, "eu/eu-2": 4, eu: 4, us: 30 };
   for (const [key, rttMs] of Object.entries(rtts)) directory = measured(directory, key, rttMs);
   return directory;
@@ -51,10 +51,10 @@ test("healthy edges come from near to far, then gateways from near to far", (t) 
 
 test("an edge a little nearer does not take over, a clearly nearer one does", (t) => {
   const directory = meshOfTwo();
-  t.is(directory.preferred, "eu/eu-1", "eu-2 is only 1 ms nearer");
+  t.is(directory.preferred.get("m"), "eu/eu-1", "eu-2 is only 1 ms nearer");
   let moved = directory;
   for (let k = 0; k < 40; k += 1) moved = measured(moved, "us/us-2", 0.5);
-  t.is(moved.preferred, "us/us-2");
+  t.is(moved.preferred.get("m"), "us/us-2");
 });
 
 test("after two failures an edge is tried last, and one answer brings it back", (t) => {
@@ -67,7 +67,7 @@ test("after two failures an edge is tried last, and one answer brings it back", 
 });
 
 test("edges without the model come after the gateways, which reach all models", (t) => {
-  const directory = learn(emptyDirectory, topology(region("eu", 1, ["other"]), region("us", 1)));
+  const directory = learn(emptyDirectory(), topology(region("eu", 1, ["other"]), region("us", 1)));
   t.deepEqual(keys(directory), ["us/us-1", "eu", "us", "eu/eu-1"]);
 });
 
@@ -88,7 +88,7 @@ test("a region out of sight keeps its edges, a region that is gone does not", (t
 });
 
 test("the directory is bounded, and the farthest are forgotten", (t) => {
-  const directory = learn(emptyDirectory, topology(region("eu", ENDPOINTS_MAX + 50)));
+  const directory = learn(emptyDirectory(), topology(region("eu", ENDPOINTS_MAX + 50)));
   t.is(directory.endpoints.size, ENDPOINTS_MAX);
 });
 
