@@ -69,7 +69,7 @@ export class Operator {
     });
     const text = await response.text();
     if (response.ok) return;
-    if (response.status === 404 && !text.includes(edge)) {
+    if (response.status === 404 && text.includes("unknown_url")) {
       throw new KindMissing("this coordinator drains no edges");
     }
     throw new Fault("unavailable", `draining ${edge} failed: ${response.status} ${text}`);
