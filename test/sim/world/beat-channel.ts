@@ -1,0 +1,76 @@
+// Heartbeats on their way: each takes its own time, some are lost, and with the delays that a fault
+// adds they overtake each other.
+import type { Heartbeat } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
+import type { Random } from "../../../runtime/random.ts";
+import type { EventQueue } from "../kernel/event-queue.ts";
+import type { SimMesh } from "./sim-mesh.ts";
+import { Direction } from "./sim-path.ts";
+
+const DELAY_MS = 1;
+const JITTER_MS = 1;
+
+/** What a fault does to the heartbeats of one region. */
+export interface BeatTrouble {
+  readonly lostShare: number;
+  /** Added, uniform up to this. */
+  readonly delayMaxMs: number;
+}
+
+export class BeatChannel {
+  sent = 0;
+  lost = 0;
+  readonly #queue: EventQueue;
+  readonly #random: Random;
+  readonly #mesh: Pick<SimMesh, "edges" | "regions" | "regionOf" | "edgePath">;
+  readonly #troubles = new Map<number, BeatTrouble>();
+  readonly #arrivalKind: number;
+
+  constructor(
+    queue: EventQueue,
+    random: Random,
+    mesh: Pick<SimMesh, "edges" | "regions" | "regionOf" | "edgePath">,
+  ) {
+    this.#queue = queue;
+    this.#random = random;
+    this.#mesh = mesh;
+    this.#arrivalKind = queue.register((edge, beat) => this.#arrive(edge, beat as Heartbeat));
+  }
+
+  publish(edge: number, beat: Heartbeat): void {
+    this.sent += 1;
+    const region = this.#mesh.regionOf[edge]!;
+    const trouble = this.#troubles.get(region);
+    let delayMs = DELAY_MS + JITTER_MS * this.#random();
+    let isLost = !this.#mesh.edgePath(edge).isOpen(Direction.back);
+    if (trouble !== undefined) {
+      isLost ||= this.#random() < trouble.lostShare;
+      delayMs += this.#random() * trouble.delayMaxMs;
+    }
+    if (isLost) {
+      this.lost += 1;
+      this.#mesh.edges[edge]!.heart.release(beat);
+      return;
+    }
+    this.#queue.push(this.#queue.nowMs + delayMs, this.#arrivalKind, edge, beat);
+  }
+
+  /** Null ends it. */
+  trouble(region: number, trouble: BeatTrouble | null): void {
+    if (trouble === null) this.#troubles.delete(region);
+    else this.#troubles.set(region, trouble);
+  }
+
+  release(beat: Heartbeat): void {
+    // The address says whose it is.
+    const edge = Number(beat.grpc.slice(beat.grpc.indexOf(":") + 1));
+    this.#mesh.edges[edge]!.heart.release(beat);
+  }
+
+  #arrive(edge: number, beat: Heartbeat): void {
+    const region = this.#mesh.regions[this.#mesh.regionOf[edge]!]!;
+    const { process } = region;
+    if (process.isRunning) region.takeBeat(beat);
+    else if (process.state === "frozen") process.run(() => region.takeBeat(beat));
+    else this.#mesh.edges[edge]!.heart.release(beat);
+  }
+}
