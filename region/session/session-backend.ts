@@ -34,13 +34,12 @@ interface RunningTurn {
 }
 
 export function sessionBackend(options: SessionBackendOptions): InferenceBackend {
-  const { backend, region, jurisdictions } = options;
+  const { backend } = options;
   const running = new Map<string, RunningTurn>();
   return {
     generate(request, context, onEvent) {
       const { prompt, policy, sessionId, tenant } = request;
-      const isKept = residencyRefusal(policy, region, jurisdictions) === null;
-      if (sessionId === "" || prompt.case !== "chat" || !isKept) {
+      if (sessionId === "" || prompt.case !== "chat" || !mayKeep(options, policy)) {
         return backend.generate(request, context, onEvent);
       }
       const key = sessionKey({ id: sessionId, tenant });
@@ -52,6 +51,13 @@ export function sessionBackend(options: SessionBackendOptions): InferenceBackend
     score: (request, context) => backend.score(request, context),
     listModels: () => backend.listModels(),
   };
+}
+
+function mayKeep(
+  { region, jurisdictions }: SessionBackendOptions,
+  policy: GenerateRequest["policy"],
+): boolean {
+  return residencyRefusal(policy, region, jurisdictions) === null;
 }
 
 /**
@@ -98,7 +104,14 @@ async function takeTurn(
   const { backend, keeper, onTurn } = options;
   const name = { id: request.sessionId, tenant: request.tenant };
   const loaded = await keeper.load(name, request.policy);
-  const policy = narrowedPolicy(loaded.session?.policy, request.policy);
+  const { session } = loaded;
+  // What was deleted begins anew, under new rules, unless it was only taken from this region.
+  const isAnew = session === null || (session.deleted && mayKeep(options, session.policy));
+  const policy = isAnew ? request.policy : narrowedPolicy(session.policy, request.policy);
+  if (!mayKeep(options, policy)) {
+    const onward = create(GenerateRequestSchema, { ...request, ...(policy && { policy }) });
+    return backend.generate(onward, context, onEvent);
+  }
   const asked = messagesOf(loaded, request, chat);
   requireRoom(asked);
   const prompt = { case: "chat" as const, value: { ...chat, messages: [...asked] } };

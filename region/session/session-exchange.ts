@@ -93,10 +93,11 @@ export class SessionExchange {
 
   /**
    * Has a session forgotten where it was kept and may not be any more. It names the session, and
-   * holds nothing of it.
+   * holds nothing of it; it is later than what is to be forgotten, and older than what goes on.
    */
   async retract(session: Session, before: Session): Promise<void> {
-    const tombstone = create(SessionSchema, { ...session, messages: [], deleted: true });
+    const { revision } = before;
+    const tombstone = create(SessionSchema, { ...session, revision, messages: [], deleted: true });
     const barred = this.inReach(before.policy).filter((peer) => !mayKeep(peer, session));
     await Promise.all(
       barred.map(({ region }) =>
@@ -196,10 +197,17 @@ export class SessionExchange {
     if (typeof asked === "string" || respond === undefined) return;
     try {
       const stored = await this.#options.store.get(sessionKey(asked));
-      respond(stored === null ? noBytes : toBinary(SessionSchema, stored.session));
+      const isTold = stored !== null && mayKeep(this.#peer(asked.region), stored.session);
+      respond(isTold ? toBinary(SessionSchema, stored.session) : noBytes);
     } catch (thrown) {
       this.#options.log.debug({ err: thrown }, "asked for a session while the store is away");
     }
+  }
+
+  /** A region that isn't known is under no legal regime, and has its name. */
+  #peer(region: string): Pick<SessionPeer, "region" | "jurisdictions"> {
+    for (const peer of this.#options.peers()) if (peer.region === region) return peer;
+    return { region, jurisdictions: null };
   }
 
   /** Looks who has come and gone, and tells those in reach what they are owed. */
@@ -245,7 +253,10 @@ export class SessionExchange {
   }
 }
 
-function mayKeep(peer: SessionPeer, { policy }: Pick<Session, "policy">): boolean {
+function mayKeep(
+  peer: Pick<SessionPeer, "region" | "jurisdictions">,
+  { policy }: Pick<Session, "policy">,
+): boolean {
   return residencyRefusal(policy, peer.region, peer.jurisdictions ?? []) === null;
 }
 

@@ -125,7 +125,7 @@ export class SessionKeeper {
         if (sequence !== null && (await store.put(key, version, sequence)) !== null) return version;
         // Somebody else's turn, or a deletion, came between: this one goes after it.
         const now = await store.get(key);
-        if (now?.session.deleted && now.session !== base) return now.session;
+        if (now?.session.deleted && now.session.revision !== base?.revision) return now.session;
         base = now === null ? base : base === null ? now.session : heldVersion(now.session, base);
         sequence = now?.sequence ?? 0;
       }

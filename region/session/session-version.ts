@@ -18,10 +18,10 @@ export function isAsNew(version: Session, head: Session): boolean {
 
 /** What is lost by holding one version and leaving the other; null when the one contains it. */
 export function conflictOf(held: Session, left: Session): SessionConflict | null {
-  if (held.deleted === left.deleted && isSameConversation(held, left)) return null;
+  if (held.deleted) return null; // that nothing is left is what was asked for
+  if (!left.deleted && isSameConversation(held, left)) return null;
   if (held.revision === left.revision) return "same-turn";
-  if (held.deleted || left.deleted || beginsWith(held.messages, left.messages)) return null;
-  return "diverged";
+  return left.deleted || beginsWith(held.messages, left.messages) ? null : "diverged";
 }
 
 /** Whether the two say the same, whenever and wherever they were written. */
