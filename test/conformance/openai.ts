@@ -6,6 +6,7 @@ import type { TestFn } from "ava";
 import OpenAI, { APIError } from "openai";
 import { eventually } from "../support/eventually.ts";
 import type { ConformanceTarget, GetTarget } from "./conformance-target.ts";
+import { openAiToolConformance } from "./openai-tools.ts";
 
 const jsonSchema = {
   type: "object",
@@ -23,6 +24,7 @@ export function openAiConformance(test: TestFn, target: GetTarget): void {
   embeddingTests(test, target);
   refusalTests(test, target);
   aiPackageTests(test, target);
+  openAiToolConformance(test, target);
 }
 
 const clientOf = ({ http }: ConformanceTarget): OpenAI =>

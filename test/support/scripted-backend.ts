@@ -17,12 +17,13 @@ import {
   TokenLogprobSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { CallContext, InferenceBackend, OnEvent } from "../../runtime/inference/backend.ts";
+import { type JsonSchema, schemaInstance } from "./schema-instance.ts";
 
 export const scriptedModel = "scripted";
 const VERSION = "scripted@1";
 const CONTEXT_TOKENS = 512;
 const EMBEDDING_LENGTH = 8;
-const JSON_REPLY = ['{"', "ok", '":', "true", "}"];
+const REPLY_PIECE = /.{1,3}/gs;
 
 /** One generate call under a test's control. */
 export interface ScriptedCall {
@@ -105,7 +106,13 @@ function checkModel(model: string): void {
 
 /** Words that depend on the seed alone. */
 function defaultReply(request: GenerateRequest): readonly string[] {
-  if (request.constraint?.kind.case !== undefined) return JSON_REPLY;
+  const kind = request.constraint?.kind;
+  if (kind?.case === "jsonSchema") {
+    return (
+      JSON.stringify(schemaInstance(JSON.parse(kind.value) as JsonSchema)).match(REPLY_PIECE) ?? []
+    );
+  }
+  if (kind?.case !== undefined) return ["{", "}"];
   const seed = request.sampling?.seed ?? 0;
   return Array.from({ length: 24 }, (_, at) => ` w${(seed + at * 7) % 97}`);
 }

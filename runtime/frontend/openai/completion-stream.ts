@@ -121,7 +121,7 @@ class ChunkStream implements CompletionStream {
     this.#open().send(`${this.#envelope}[${choice}]${this.#usage}${extra}}`);
   }
 
-  /** Probabilities go with the text where it is just text, else ahead of what it turns out to be. */
+  /** Probabilities go with what is just text, else ahead of what it turns out to be. */
   #tokens(choice: StreamedChoice, { text, logprobs }: Pick<Tokens, "text" | "logprobs">): void {
     const { plan, shape } = this.#options;
     const told = plan.logprobs && logprobs.length > 0;

@@ -70,7 +70,9 @@ const cases: readonly Case[] = [
   },
   {
     what: "tagged calls after text",
-    said: `Let me see.\n<tool_call>\n${written(weather)}\n</tool_call>\n<tool_call>${written(time)}</tool_call>`,
+    said:
+      `Let me see.\n<tool_call>\n${written(weather)}\n</tool_call>\n` +
+      `<tool_call>${written(time)}</tool_call>`,
     text: "Let me see.\n",
     calls: [weather, time],
   },
