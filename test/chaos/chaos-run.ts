@@ -14,10 +14,14 @@ import { layLinks, type MeshLinks } from "./mesh-links.ts";
 import { Operator } from "./operator.ts";
 import { StreamLog } from "./stream-log.ts";
 
-const PROMPTS = 24;
-/** Commands in one prompt, so that some answers are longer: 10 to 35 tokens. */
-const COMMANDS_MAX = 3;
-const SDK_CALLERS = 4;
+/** Commands in one prompt: the answers have some 15, 25 and 60 tokens. */
+const COMMAND_COUNTS = [1, 3, 10];
+const PROMPTS_OF_EACH = 8;
+const SDK_CALLERS = 6;
+/** A stream this far into its answer may end before a blow lands. */
+const FRESH_SHARE_MAX = 0.6;
+/** Far more than callers; older requests have ended. */
+const OPEN_LOGS_MAX = 200;
 
 export interface ChaosOptions {
   readonly seconds: number;
@@ -90,7 +94,7 @@ async function disturb(
   const { records, missing } = await dealFaults({
     scene: { mesh, links, operator, random: () => random.next() },
     clock: systemClock,
-    midwayAt: (edge) => logs.reduce((sum, log) => sum + (log.isMidwayAt(edge) ? 1 : 0), 0),
+    midwayAt: (edge) => freshStreams(edge, logs, undisturbed),
     plan: planFaults(seed, kinds),
     stop: stop.signal,
     onFault: (record) => say(`${progressOf(record)}; ${logs.length} requests`),
@@ -101,7 +105,26 @@ async function disturb(
   say("judging what was delivered");
   const complete = logs.filter((log) => log.isComplete);
   const audit = await auditStreams(complete, judgeAddress);
-  return reportOf({ seed, seconds, logs, faults: records, missing, audit, undisturbed, crashes });
+  const answers = new Map([...undisturbed].map(([prompt, { text }]) => [prompt, text]));
+  return reportOf({
+    ...{ seed, seconds, logs, faults: records, missing, audit, crashes },
+    undisturbed: answers,
+  });
+}
+
+/** Streams that the edge serves and that have most of their answer still before them. */
+function freshStreams(
+  edge: string,
+  logs: readonly StreamLog[],
+  undisturbed: ReadonlyMap<string, StreamLog>,
+): number {
+  let fresh = 0;
+  // The newest are last: those before the oldest that still runs are of no interest.
+  for (const log of logs.slice(-OPEN_LOGS_MAX)) {
+    const expected = undisturbed.get(log.prompt)?.ids.length ?? 0;
+    if (log.isMidwayAt(edge) && log.ids.length < FRESH_SHARE_MAX * expected) fresh += 1;
+  }
+  return fresh;
 }
 
 /** One plain caller at each gateway and at the first edge of each region, and some of the SDK. */
@@ -119,20 +142,20 @@ async function openDoors(mesh: TestMesh, links: MeshLinks): Promise<OpenDoor[]> 
 }
 
 function mixedPrompts(): string[] {
-  const commands = prompts(PROMPTS * COMMANDS_MAX);
-  return Array.from({ length: PROMPTS }, (_, at) => {
-    const count = 1 + (at % COMMANDS_MAX);
-    return commands.slice(COMMANDS_MAX * at, COMMANDS_MAX * at + count).join(" and ");
-  });
+  const total = COMMAND_COUNTS.reduce((sum, count) => sum + count * PROMPTS_OF_EACH, 0);
+  const commands = prompts(total);
+  return COMMAND_COUNTS.flatMap((count) =>
+    Array.from({ length: PROMPTS_OF_EACH }, () => commands.splice(0, count).join(" and ")),
+  );
 }
 
 async function calmAnswers(address: string, wanted: readonly string[]) {
   using door = plainDoor({ kind: "gateway", name: "calm" }, address, systemClock);
-  const answers = new Map<string, string>();
+  const answers = new Map<string, StreamLog>();
   for (const prompt of wanted) {
     const log = new StreamLog(door.door, prompt, 0);
     for await (const event of door.open(prompt)) log.take(event, 0);
-    answers.set(prompt, log.text);
+    answers.set(prompt, log);
   }
   return answers;
 }

@@ -8,8 +8,9 @@ import { whenSuspected, whenWhole } from "./membership-watch.ts";
 import { KindMissing } from "./operator.ts";
 import { chooseVictim, type MidwayAt } from "./victims.ts";
 
-/** A fault waits so long for streams to strike. */
-const QUARRY_MAX_MS = 2000;
+/** A fault waits so long for so many streams to strike. */
+const QUARRY_MAX_MS = 3000;
+const QUARRY_STREAMS = 2;
 const QUARRY_POLL_MS = 2;
 /** From a fault's end to a mesh that is whole, at most. */
 const WHOLE_MAX_MS = 45_000;
@@ -103,8 +104,9 @@ async function awaitQuarry(options: DealerOptions, planned: PlannedFault) {
   const endMs = clock.monotonicMs() + QUARRY_MAX_MS;
   for (;;) {
     const victim = chooseVictim(planned, scene.mesh.handle.layout, midwayAt);
-    const isBusy = victim.edges.some((edge) => midwayAt(edge) > 0);
-    if (isBusy || victim.edges.length === 0 || clock.monotonicMs() >= endMs) return victim;
+    const midway = victim.edges.reduce((sum, edge) => sum + midwayAt(edge), 0);
+    if (midway >= QUARRY_STREAMS || victim.edges.length === 0 || clock.monotonicMs() >= endMs)
+      return victim;
     await pause(clock, QUARRY_POLL_MS);
   }
 }

@@ -65,11 +65,12 @@ function partitions({ regions }: MeshLayout): Victim[] {
   );
 }
 
-/** One of those with streams midway, if there are any; else any. */
+/** One of those with the most streams midway. */
 function busiest(victims: readonly Victim[], draw: number, midwayAt: MidwayAt): Victim {
   const streams = ({ edges }: Victim) => edges.reduce((sum, edge) => sum + midwayAt(edge), 0);
-  const busy = victims.filter((victim) => streams(victim) > 0);
-  return drawn(busy.length > 0 ? busy : victims, draw);
+  const most = Math.max(...victims.map(streams));
+  const inQuestion = victims.filter((victim) => streams(victim) === most);
+  return drawn(inQuestion, draw);
 }
 
 function drawn(victims: readonly Victim[], draw: number): Victim {
