@@ -5,9 +5,12 @@ import test from "ava";
 import OpenAI from "openai";
 import { Fault } from "../../../../proto/fault.ts";
 import { GenerateResponseSchema } from "../../../../proto/gen/isthmus/v1/inference_pb.ts";
+import { type Clock, systemClock } from "../../../../runtime/clock.ts";
+import { KEEP_ALIVE_MS } from "../../../../runtime/frontend/openai/event-stream.ts";
 import type { InferenceBackend } from "../../../../runtime/inference/backend.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { startFrontends } from "../../../support/frontend-servers.ts";
+import { ManualClock } from "../../../support/manual-clock.ts";
 import { rawPost, rawSocket } from "../../../support/raw-http.ts";
 import { createScriptedBackend, scriptedModel } from "../../../support/scripted-backend.ts";
 
@@ -17,9 +20,9 @@ const chat = {
 };
 
 /** Servers of its own over a script, and the means to ask them. */
-async function scripted() {
+async function scripted(clock: Clock = systemClock) {
   const script = createScriptedBackend();
-  const servers = await startFrontends(script);
+  const servers = await startFrontends(script, clock);
   const post = (body: object, init: RequestInit = {}) =>
     fetch(`${servers.http}/v1/chat/completions`, {
       method: "POST",
@@ -175,6 +178,41 @@ test("a reader of a stream who never reads is cut off", async (t) => {
   t.true(sent < EVENTS_MAX, `still not cut off after ${sent} events`);
   await eventually("the call is settled", () => script.open === 0);
   socket.destroy();
+  await servers.stop();
+});
+
+test("a silent stream is kept alive by comments, before its first event too", async (t) => {
+  const clock = new ManualClock();
+  const { script, servers, client, post } = await scripted(clock);
+  const next = script.nextCall();
+  const answer = post({ ...chat, stream: true });
+  const call = await next;
+  clock.advance(KEEP_ALIVE_MS);
+  const response = await answer; // its headers come with the first comment
+  t.is(response.status, 200);
+  call.started();
+  call.tokens("one");
+  clock.advance(KEEP_ALIVE_MS); // something was sent since
+  call.tokens("two");
+  clock.advance(2 * KEEP_ALIVE_MS);
+  call.tokens("three");
+  call.finish();
+  const events = (await response.text()).split("\n\n").map((event) => event.slice(0, 12));
+  const data = 'data: {"id":';
+  const comment = ": keep-alive";
+  t.deepEqual(events, [comment, data, data, data, comment, data, data, "data: [DONE]", ""]);
+  t.is(clock.timers, 0);
+  const again = script.nextCall();
+  const stream = client.chat.completions.create({ ...chat, stream: true });
+  const late = await again;
+  clock.advance(KEEP_ALIVE_MS);
+  const read = async () => {
+    for await (const _ of await stream);
+  };
+  const reading = t.throwsAsync(read);
+  late.fail(new Fault("overloaded", "The queue is full"));
+  t.like(await reading, { code: "rate_limit_exceeded" });
+  t.is(clock.timers, 0);
   await servers.stop();
 });
 
