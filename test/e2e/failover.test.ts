@@ -2,16 +2,16 @@
 // nats-servers: on a real mesh of three regions, with real signals.
 import anyTest, { type ExecutionContext, type TestFn } from "ava";
 import { connect } from "../../client/index.ts";
-import type { GenerateResponse } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { eventually } from "../support/eventually.ts";
 import {
   chatRequest,
   grpcDoor,
+  movedOf,
   type OpenStream,
   prompts,
   proveStreams,
   runStreams,
-  type StreamRecord,
+  strikeOnce,
 } from "./stream-set.ts";
 import { startTestMesh, type TestMesh } from "./test-mesh.ts";
 
@@ -43,28 +43,6 @@ test.after.always(async () => {
   await mesh?.[Symbol.asyncDispose]();
 });
 
-/** Strikes once: at the first edge that has several streams midway. */
-function strikeOnce(strike: (edge: string) => void) {
-  const midway = new Map<string, Set<StreamRecord>>();
-  let struck = "";
-  return {
-    get edge() {
-      return struck;
-    },
-    onEvent(record: StreamRecord, { event }: GenerateResponse) {
-      const edge = record.started?.edge ?? "";
-      const streams = midway.get(edge) ?? new Set();
-      midway.set(edge, streams);
-      if (event.case === "finished") streams.delete(record);
-      if (event.case !== "tokens" || record.ids.length < 2) return;
-      streams.add(record);
-      if (struck !== "" || streams.size < MIDWAY) return;
-      struck = edge;
-      strike(edge);
-    },
-  };
-}
-
 async function withGateway<T>(region: string, use: (open: OpenStream) => Promise<T>): Promise<T> {
   const door = grpcDoor(mesh.grpc(region));
   try {
@@ -73,9 +51,6 @@ async function withGateway<T>(region: string, use: (open: OpenStream) => Promise
     door.close();
   }
 }
-
-const movedOf = (records: readonly StreamRecord[]) =>
-  records.filter(({ finished }) => (finished?.moves.length ?? 0) > 0);
 
 /**
  * Strikes an edge under twenty streams, restores it, and proves every stream. The demo model's
@@ -87,7 +62,7 @@ async function proveBlow(
 ): Promise<void> {
   const undisturbed = await runStreams(open, prompts(STREAMS));
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
-    const blow = strikeOnce((edge) => void strike(edge));
+    const blow = strikeOnce(MIDWAY, (edge) => void strike(edge));
     const records = await runStreams(open, prompts(STREAMS), blow.onEvent);
     if (blow.edge !== "") await restore(blow.edge);
     await proveStreams(t, records, undisturbed, judge);

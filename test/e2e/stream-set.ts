@@ -5,6 +5,7 @@ import type { ExecutionContext } from "ava";
 import { makeHomeHeldOut } from "../../deploy/demo-model/datasets.ts";
 import {
   type Finished,
+  type GenerateRequest,
   GenerateRequestSchema,
   type GenerateResponse,
   Inference,
@@ -43,15 +44,81 @@ export function chatRequest(prompt: string) {
   });
 }
 
+/** How many values `listRequest` asks for; each is a handful of tokens. */
+export const LIST_ITEMS = 40;
+const LIST_TOKENS_MAX = 600;
+export const listSchema = {
+  type: "object",
+  properties: {
+    colors: {
+      type: "array",
+      items: { enum: ["red", "green", "blue"] },
+      minItems: LIST_ITEMS,
+      maxItems: LIST_ITEMS,
+    },
+  },
+  required: ["colors"],
+  additionalProperties: false,
+} as const;
+
+/** A request whose answer is long whatever the model would say: a list that a schema demands. */
+export function listRequest(
+  prompt: string,
+  sampling: { temperature: number; seed?: number } = { temperature: 0 },
+): GenerateRequest {
+  return create(GenerateRequestSchema, {
+    model: "commands",
+    prompt: { case: "chat", value: { messages: [{ role: "user", content: prompt }] } },
+    maxTokens: LIST_TOKENS_MAX,
+    sampling,
+    constraint: { kind: { case: "jsonSchema", value: JSON.stringify(listSchema) } },
+  });
+}
+
+/** Whether a text is whole and what the schema of `listRequest` asks for. */
+export function isWholeList(text: string): boolean {
+  const { colors } = JSON.parse(text) as { colors: string[] };
+  const known = colors.filter((color) => ["red", "green", "blue"].includes(color));
+  return known.length === LIST_ITEMS && colors.length === LIST_ITEMS;
+}
+
 /** Streams through the gRPC door of one edge or gateway. */
-export function grpcDoor(address: string): { open: OpenStream; close(): void } {
+export function grpcDoor(
+  address: string,
+  requestOf: (prompt: string) => GenerateRequest = chatRequest,
+): { open: OpenStream; close(): void } {
   const channel = openChannel(address);
   const client = createClient(Inference, channel);
   return {
-    open: (prompt) => messagesOf(client.generate(chatRequest(prompt))),
+    open: (prompt) => messagesOf(client.generate(requestOf(prompt))),
     close: () => channel.close(),
   };
 }
+
+/** Strikes once: at the first edge that has so many streams midway. */
+export function strikeOnce(midwayMin: number, strike: (edge: string) => void) {
+  const midway = new Map<string, Set<StreamRecord>>();
+  let struck = "";
+  return {
+    get edge() {
+      return struck;
+    },
+    onEvent(record: StreamRecord, { event }: GenerateResponse) {
+      const edge = record.started?.edge ?? "";
+      const streams = midway.get(edge) ?? new Set();
+      midway.set(edge, streams);
+      if (event.case === "finished") streams.delete(record);
+      if (event.case !== "tokens" || record.ids.length < 2) return;
+      streams.add(record);
+      if (struck !== "" || streams.size < midwayMin) return;
+      struck = edge;
+      strike(edge);
+    },
+  };
+}
+
+export const movedOf = (records: readonly StreamRecord[]) =>
+  records.filter(({ finished }) => (finished?.moves.length ?? 0) > 0);
 
 /** Runs one stream for each prompt at once; tells of each event as it arrives. */
 export function runStreams(
@@ -113,7 +180,7 @@ export async function proveStreams(
     if (record.text === undisturbed[at]?.text) identical += 1;
   }
   channel.close();
-  const moved = records.filter(({ finished }) => (finished?.moves.length ?? 0) > 0).length;
+  const moved = movedOf(records).length;
   const share = identical / records.length;
   t.log(
     `${records.length} streams, ${moved} moved mid-stream, worst gap ${worstGap.toFixed(4)} ` +
