@@ -57,7 +57,10 @@ function httpFuzz(test: TestFn, target: GetTarget, options: FuzzOptions): void {
 
   test("fuzz: a request with any value in a known field is answered or refused", async (t) => {
     const property = fc.asyncProperty(
-      fc.constantFrom("stop", "seed", "n", "response_format", "messages", "stream", "logit_bias"),
+      fc.constantFrom(
+        ...["stop", "seed", "n", "response_format", "messages", "stream", "logit_bias"],
+        ...["tools", "tool_choice", "isthmus"],
+      ),
       fc.jsonValue({ maxDepth: 4 }),
       async (field, value) => {
         const body = JSON.stringify({ ...validChat(target()), [field]: value });
@@ -65,6 +68,25 @@ function httpFuzz(test: TestFn, target: GetTarget, options: FuzzOptions): void {
         return status < 500;
       },
     );
+    await t.notThrowsAsync(fc.assert(property, parameters(options)));
+  });
+
+  test("fuzz: fields of ours are answered or refused by name", async (t) => {
+    const property = fc.asyncProperty(termsOf(), async (isthmus) => {
+      const body = JSON.stringify({ ...validChat(target()), isthmus });
+      const response = await checkedPost(target(), "/v1/chat/completions", body);
+      // A rule may be well formed and impossible here.
+      return response.ok || (await refusesField(response, /^isthmus\b/, [400, 412]));
+    });
+    await t.notThrowsAsync(fc.assert(property, parameters(options)));
+  });
+
+  test("fuzz: tools are answered or refused by name", async (t) => {
+    const property = fc.asyncProperty(toolsOf(), async (change) => {
+      const body = JSON.stringify({ ...validChat(target()), ...change });
+      const response = await checkedPost(target(), "/v1/chat/completions", body);
+      return response.ok || (await refusesField(response, /^(?:tool|messages)/, [400]));
+    });
     await t.notThrowsAsync(fc.assert(property, parameters(options)));
   });
 }
@@ -123,7 +145,89 @@ const validGenerate = ({ model, prompt }: ConformanceTarget) =>
     sampling: { temperature: 0.5, topP: 0.9, seed: 1 },
     stop: ["\n"],
     topLogprobs: 1,
+    tenant: "fuzz",
+    policy: { msPerGram: 1, msPerCost: 0.5 },
   });
+
+const validTool = {
+  type: "function",
+  function: { name: "look", parameters: { type: "object", properties: { at: { enum: ["sea"] } } } },
+};
+
+/** A value that fits, or nearly, or not at all. */
+const roughly = <T>(...fitting: readonly T[]): fc.Arbitrary<unknown> =>
+  fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...fitting) },
+    { weight: 1, arbitrary: fc.jsonValue({ maxDepth: 2 }) },
+  );
+
+/** Objects `isthmus` of which many are right and many are wrong in one place. */
+function termsOf(): fc.Arbitrary<unknown> {
+  const names = roughly<unknown>([], ["us", "eu"], ["mars"], ["a b"], ["-"]);
+  const weight = roughly<unknown>(0, 1, 1e6, 1e7, -1, 0.5);
+  const policy = fc.record(
+    {
+      regions: names,
+      jurisdictions: names,
+      gpu_required: roughly<unknown>(false, false, true),
+      hedge: roughly<unknown>(true, false),
+      ms_per_gram: weight,
+      ms_per_cost: weight,
+    },
+    { requiredKeys: [] },
+  );
+  const terms = {
+    session: roughly<unknown>("fuzz", "fuzz-2", "a/b", ""),
+    tenant: roughly<unknown>("acme", "a@b.c", " ", "x".repeat(200)),
+    priority: roughly<unknown>("interactive", "batch", "urgent"),
+    policy: fc.oneof(policy, roughly<unknown>({})),
+  };
+  return fc.record(terms, { requiredKeys: [] });
+}
+
+/** Tools, choices and messages about them, right or nearly. */
+function toolsOf(): fc.Arbitrary<object> {
+  const schema = roughly<unknown>(
+    { type: "object", properties: {} },
+    { type: "object", properties: { a: { type: "integer" } }, required: ["a"] },
+    { type: "object", properties: { a: { pattern: "x" } } },
+    {
+      $ref: "#/$defs/a",
+      $defs: { a: { type: "object", properties: { b: { $ref: "#/$defs/a" } } } },
+    },
+  );
+  const one = fc.record({
+    type: roughly("function"),
+    function: fc.record(
+      { name: roughly("look", "wait", "a b"), description: roughly("Looks."), parameters: schema },
+      { requiredKeys: ["name"] },
+    ),
+  });
+  const call = { id: "c", type: "function", function: { name: "look", arguments: "{" } };
+  const message = fc.record(
+    {
+      role: roughly("assistant", "tool", "user"),
+      content: roughly<unknown>("text", null),
+      tool_calls: roughly<unknown>([call], [call, call], []),
+      tool_call_id: roughly("c", ""),
+    },
+    { requiredKeys: ["role"] },
+  );
+  return fc.record(
+    {
+      tools: fc.oneof(fc.array(one, { maxLength: 3 }), roughly([validTool])),
+      tool_choice: roughly<unknown>("auto", "none", "required", {
+        type: "function",
+        function: { name: "look" },
+      }),
+      parallel_tool_calls: fc.boolean(),
+      messages: fc
+        .array(message, { maxLength: 3 })
+        .map((messages) => [{ role: "user", content: "hi" }, ...messages]),
+    },
+    { requiredKeys: [] },
+  );
+}
 
 /** Changes that no request survives. */
 function brokenChat(): fc.Arbitrary<Record<string, unknown>> {
@@ -156,6 +260,8 @@ function brokenChat(): fc.Arbitrary<Record<string, unknown>> {
       ),
     }),
     fc.record({ tools: fc.array(fc.jsonValue(), { minLength: 1 }) }),
+    fc.record({ tool_choice: fc.oneof(fc.constantFrom("required", "any"), not("string")) }),
+    fc.record({ isthmus: fc.oneof(not("object"), fc.constantFrom([], { region: "eu" })) }),
   );
 }
 
@@ -182,6 +288,17 @@ function isJson(body: string | Uint8Array): boolean {
   }
 }
 
+/** Whether a refusal has one of these statuses and names such a field. */
+async function refusesField(
+  response: Response,
+  field: RegExp,
+  statuses: readonly number[],
+): Promise<boolean> {
+  const { error } = (await response.json()) as { error: { param: string | null } };
+  if (statuses.includes(response.status) && field.test(error.param ?? "")) return true;
+  throw new Error(`${response.status} ${JSON.stringify(error)}`);
+}
+
 /** Posts and checks that a refusal has OpenAI's shape. */
 async function checkedPost(
   { http }: ConformanceTarget,
@@ -190,7 +307,7 @@ async function checkedPost(
 ): Promise<Response> {
   const headers = { "content-type": "application/json" };
   const response = await fetch(http + path, { method: "POST", headers, body });
-  const text = await response.text();
+  const text = await response.clone().text();
   if (response.ok) return response;
   const { error } = JSON.parse(text) as { error: Record<string, unknown> };
   const shaped =

@@ -57,6 +57,28 @@ function generateTests(test: TestFn, target: GetTarget, channel: GetChannel): vo
     t.true(finished.value.promptTokens > 0);
   });
 
+  test("grpc: tools, their calls and results, a tenant and a policy are taken", async (t) => {
+    const client = createClient(Inference, channel());
+    const tool = { type: "function", function: { name: "look" } };
+    const call = { id: "c", type: "function", function: { name: "look", arguments: "{}" } };
+    const messages = [
+      { role: "user", content: target().prompt },
+      { role: "assistant", content: "", toolCalls: JSON.stringify([call]) },
+      { role: "tool", content: "the sea", toolCallId: "c" },
+    ];
+    const request = {
+      ...chatOf(target()),
+      prompt: { case: "chat" as const, value: { messages, tools: JSON.stringify([tool]) } },
+      tenant: "conformance",
+      policy: { msPerGram: 1 },
+    };
+    let finished = false;
+    for await (const { event } of messagesOf(client.generate(request))) {
+      finished = event.case === "finished";
+    }
+    t.true(finished);
+  });
+
   test("grpc: leaving a stream cancels it and harms no other", async (t) => {
     const client = createClient(Inference, channel());
     const left = client.generate({ ...chatOf(target()), maxTokens: 200 });
@@ -106,6 +128,8 @@ function unaryTests(test: TestFn, target: GetTarget, channel: GetChannel): void 
   });
 }
 
+const user = { role: "user", content: "hello" };
+
 function refusalTests(test: TestFn, target: GetTarget, channel: GetChannel): void {
   type Request = Parameters<ReturnType<typeof createClient<typeof Inference>>["generate"]>[0];
   const refusals: readonly (readonly [string, Request, object])[] = [
@@ -126,6 +150,27 @@ function refusalTests(test: TestFn, target: GetTarget, channel: GetChannel): voi
       "an unknown role",
       { prompt: { case: "chat", value: { messages: [{ role: "x", content: "y" }] } } },
       { code: "invalid-argument", param: "chat.messages[0].role" },
+    ],
+    [
+      "a session of another form",
+      { sessionId: "a b" },
+      { code: "invalid-argument", param: "session_id" },
+    ],
+    ["a tenant of another form", { tenant: " " }, { code: "invalid-argument", param: "tenant" }],
+    [
+      "a region that can't be one",
+      { policy: { regions: ["eu", "E U"] } },
+      { code: "invalid-argument", param: "policy.regions[1]" },
+    ],
+    [
+      "tools that are none",
+      { prompt: { case: "chat", value: { messages: [user], tools: '[{"type":"function"}]' } } },
+      { code: "invalid-argument", param: "chat.tools[0].function" },
+    ],
+    [
+      "calls of a user",
+      { prompt: { case: "chat", value: { messages: [{ ...user, toolCalls: "[]" }] } } },
+      { code: "invalid-argument", param: "chat.messages[0].tool_calls" },
     ],
     [
       "a prompt beyond the context",

@@ -43,4 +43,27 @@ for (const [door, name] of [
   openAiConformance(suite, target);
   grpcConformance(suite, target);
   fuzzConformance(suite, target, FUZZ);
+
+  suite("openai tools: a schema that no grammar can hold is refused with the tool's name", async (t) => {
+    const parameters = { type: "object", properties: { city: { type: "string", pattern: "^O" } } };
+    const tools = [{ type: "function", function: { name: "look_up", parameters } }];
+    const messages = [{ role: "user", content: "Where?" }];
+    for (const stream of [false, true]) {
+      const response = await fetch(`${target().http}/v1/chat/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({
+          model: "commands",
+          messages,
+          tools,
+          tool_choice: "required",
+          stream,
+        }),
+      });
+      t.is(response.status, 400);
+      const { error } = (await response.json()) as { error: { param: string; message: string } };
+      t.is(error.param, "tools");
+      t.regex(error.message, /in "look_up".*"pattern"/);
+    }
+  });
 }
