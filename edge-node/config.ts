@@ -8,9 +8,12 @@ const CONTEXT_MAX = 1 << 20;
 const THREADS_MAX = 1024;
 const QUEUE_MAX = 4096;
 const PORT_MAX = 65_535;
+const JURISDICTIONS_MAX = 16;
+const LABEL_LENGTH_MAX = 64;
 
 const name = z.string().regex(namePattern, "must be 1 to 63 of a-z, 0-9 and inner hyphens");
 const model = z.string().regex(modelPattern, "isn't a model's name");
+const label = z.string().min(1).max(LABEL_LENGTH_MAX);
 const filePath = z.string().min(1);
 const httpAddress = z.string().regex(/^http:\/\/[^/]+$/, "must be http://host:port");
 const grpcAddress = z.string().regex(/^[^/]+:\d+$/, "must be host:port");
@@ -60,6 +63,18 @@ export const edgeConfigSchema = z.strictObject({
   nats: z.array(z.string().min(1)).default([]),
   gateway: z.strictObject({ http: httpAddress, grpc: grpcAddress }).optional(),
   engine,
+  /** Legal regimes that hold here; by default those that its region tells. */
+  jurisdictions: z.array(label).max(JURISDICTIONS_MAX).optional(),
+  /** What an operator says of this edge; told to its region. */
+  labels: z
+    .strictObject({
+      /** Drawn while it works; 0 when nobody knows. */
+      watts: z.number().min(0).default(0),
+      costPerHour: z.number().min(0).default(0),
+      /** May be taken away at any time: gets batch requests only. */
+      preemptible: z.boolean().default(false),
+    })
+    .prefault({}),
   /** Requests of one model that may wait. */
   queueMax: z.int().min(0).max(QUEUE_MAX).default(32),
   training: z

@@ -5,6 +5,7 @@ import { create } from "@bufbuild/protobuf";
 import { Hono } from "hono";
 import { Fault } from "../proto/fault.ts";
 import { EdgeAddressSchema } from "../proto/gen/isthmus/v1/discovery_pb.ts";
+import { EdgeLabelsSchema } from "../proto/gen/isthmus/v1/mesh_pb.ts";
 import { sha256 } from "../proto/ids.ts";
 import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
@@ -19,42 +20,28 @@ import { type RoleAddresses, type RoleScope, runRole } from "../runtime/role.ts"
 import { createTrunk } from "../runtime/trunk/client.ts";
 import { trunkService } from "../runtime/trunk/server.ts";
 import type { Trunk } from "../runtime/trunk/trunk.ts";
-import { createArtifactStore } from "../sync/artifact/artifact-store.ts";
-import { AdmittedBackend } from "./admission/admitted-backend.ts";
 import { type EdgeConfig, edgeConfigSchema } from "./config.ts";
 import { edgeInferenceService } from "./escalation/edge-inference.ts";
 import { EscalatingBackend } from "./escalation/escalating-backend.ts";
-import { mergeTopology, TopologyCache } from "./escalation/topology.ts";
+import { onlyElsewhere, type Place } from "./escalation/placement-rules.ts";
+import { jurisdictionsTold, mergeTopology, TopologyCache } from "./escalation/topology.ts";
+import { GpuProbe } from "./heartbeat/gpu-probe.ts";
 import { Heart } from "./heartbeat/heart.ts";
+import { PrefixNews } from "./heartbeat/prefix-news.ts";
 import { readVitals } from "./heartbeat/vitals.ts";
 import { createLearning, type Learning } from "./learning/learning.ts";
+import { followDrainOrders } from "./serving/drain-orders.ts";
 import { withEdgeGauges } from "./serving/edge-metrics.ts";
-import { EngineBackend } from "./serving/engine-backend.ts";
 import { metered } from "./serving/metered-backend.ts";
-import { ServedModels } from "./serving/served-models.ts";
+import { openServing, type Serving } from "./serving/serving.ts";
 import { runTraining } from "./training/run-training.ts";
-import { ArtifactHolder } from "./versions/artifact-holder.ts";
 import { followDesired } from "./versions/desired-feed.ts";
-import { engineStarter } from "./versions/engine-starter.ts";
 import { createEvaluator } from "./versions/evaluator.ts";
-import { Versions } from "./versions/versions.ts";
 
 /** Longest that streams may go on once the edge was told to stop; the role allows 5 s in all. */
 const DRAIN_MS = 3500;
 /** Then for what is still being sent. */
 const LAST_BYTES_MS = 300;
-
-/** The edge's serving, from the engines up to the admission. */
-interface Serving {
-  readonly models: ServedModels;
-  readonly versions: Versions;
-  readonly engines: EngineBackend;
-  readonly admitted: AdmittedBackend;
-  readonly holder: ArtifactHolder;
-  /** Set once everything that tells of changes is there. */
-  onChange: () => void;
-  isDraining: boolean;
-}
 
 /** The ways out of the edge; absent for one on its own. */
 interface Uplink {
@@ -67,6 +54,8 @@ interface Listeners {
   readonly http: HttpServer;
   readonly grpc: GrpcServer;
   readonly addresses: Required<RoleAddresses>;
+  /** What direct callers are served by. */
+  readonly direct: EscalatingBackend;
 }
 
 const config = readConfig(edgeConfigSchema);
@@ -83,10 +72,12 @@ async function start(config: EdgeConfig, scope: RoleScope): Promise<RoleAddresse
   const serving = openServing(config, scope);
   const listeners = await listen(config, scope, serving, uplink);
   const learning = uplink.nats && openLearning(config, scope, serving, uplink.nats);
-  const { addresses } = listeners;
-  if (uplink.nats !== undefined) report(config, scope, serving, uplink.nats, addresses, learning);
-  scope.onStop(() => drain(serving, listeners, scope));
-  return addresses;
+  if (uplink.nats !== undefined) report(config, scope, serving, uplink.nats, listeners, learning);
+  scope.onStop(() => {
+    listeners.grpc.drain();
+    return serving.drain.stop(DRAIN_MS);
+  });
+  return listeners.addresses;
 }
 
 function openUplink(config: EdgeConfig, { log, clock, onStop }: RoleScope): Uplink {
@@ -109,43 +100,6 @@ function openUplink(config: EdgeConfig, { log, clock, onStop }: RoleScope): Upli
   return { nats, trunk, topology };
 }
 
-function openServing(config: EdgeConfig, { log, clock, onStop }: RoleScope): Serving {
-  const { name: edge, region, gateway, queueMax } = config;
-  const models = new ServedModels();
-  const store = createArtifactStore({ dir: join(config.dir, "artifacts") });
-  const sources = () => (gateway === undefined ? [] : [gateway.http]);
-  const holder = new ArtifactHolder({ store, sources, clock });
-  const onChange = () => serving.onChange();
-  const startEngine = engineStarter(config.engine, log, onChange);
-  const engines = new EngineBackend({ models, edge, region, clock });
-  const slotsOf = (model: string) => models.slotsOf(model);
-  const admitted = new AdmittedBackend({ backend: engines, slotsOf, queueMax, clock, onChange });
-  const serving: Serving = {
-    models,
-    versions: new Versions({
-      dir: config.dir,
-      files: config.models,
-      models,
-      hold: (artifact, signal) => holder.hold(artifact, signal),
-      startEngine,
-      clock,
-      log,
-      // Called from within the constructor too, before `serving` is there.
-      onChange: () => queueMicrotask(onChange),
-    }),
-    engines,
-    admitted,
-    holder,
-    onChange: () => {},
-    isDraining: false,
-  };
-  onStop(async () => {
-    holder.stop();
-    await serving.versions.stop();
-  });
-  return serving;
-}
-
 async function listen(
   config: EdgeConfig,
   scope: RoleScope,
@@ -155,9 +109,9 @@ async function listen(
   const { log, clock } = scope;
   const { models, versions, admitted } = serving;
   const metrics = withEdgeGauges(scope.metrics, models, admitted);
-  const backend = escalating(config, scope, serving, trunk);
-  const frontend = { backend, log, metrics, clock };
-  const ready = () => (serving.isDraining ? "draining" : versions.notReady);
+  const direct = escalating(config, scope, serving, { trunk, topology });
+  const frontend = { backend: direct, log, metrics, clock };
+  const ready = () => (serving.drain.isDraining ? "draining" : versions.notReady);
   const app = new Hono();
   app.route("/", systemRoutes({ ready, metrics }));
   app.route("/", openAiRoutes(frontend));
@@ -184,14 +138,14 @@ async function listen(
     http: config.advertise.http ?? `http://${config.http.host}:${http.port}`,
     grpc: config.advertise.grpc ?? `${config.grpc.host}:${grpc.port}`,
   };
-  return { http, grpc, addresses };
+  return { http, grpc, addresses, direct };
 }
 
 function escalating(
-  { name: edge, region }: EdgeConfig,
+  { name: edge, region, jurisdictions }: EdgeConfig,
   { clock, metrics }: RoleScope,
-  serving: Serving,
-  trunk: Trunk | undefined,
+  { admitted: local, drain, models }: Serving,
+  { trunk, topology }: Pick<Uplink, "trunk" | "topology">,
 ): EscalatingBackend {
   const escalations = metrics.counter({
     name: "isthmus_escalations_total",
@@ -200,11 +154,26 @@ function escalating(
   });
   const onEscalate = (cause: string) => escalations.inc({ cause });
   const localRefusal = (model: string): Fault | null => {
-    if (serving.isDraining) return new Fault("draining", "this edge is stopping");
-    return serving.models.refusal(model);
+    if (drain.isDraining) return new Fault("draining", "this edge takes no new work");
+    return models.refusal(model);
   };
-  const local = serving.admitted;
-  return new EscalatingBackend({ edge, region, local, localRefusal, trunk, clock, onEscalate });
+  const place: Place = {
+    region,
+    get jurisdictions() {
+      return jurisdictions ?? jurisdictionsTold(topology?.told, region);
+    },
+    hasGpu: (model) => models.usesGpu(model),
+  };
+  return new EscalatingBackend({
+    edge,
+    region,
+    local,
+    localRefusal,
+    onlyElsewhere: (request) => onlyElsewhere(request, place),
+    trunk,
+    clock,
+    onEscalate,
+  });
 }
 
 function openLearning(
@@ -246,20 +215,26 @@ function report(
   { clock, log, onStop }: RoleScope,
   serving: Serving,
   nats: NatsLink,
-  addresses: Required<RoleAddresses>,
+  { addresses, direct }: Listeners,
   learning: Learning | undefined,
 ): void {
   const { name: edge, region } = config;
+  const { drain, admitted } = serving;
   const incarnation = BigInt(clock.now());
   const publicKey = learning?.publicKey ?? new Uint8Array();
+  const gpus = config.engine.gpu ? new GpuProbe({ clock, log }) : undefined;
+  onStop(() => gpus?.stop());
+  const sources = {
+    ...serving,
+    prefixNews: new PrefixNews(),
+    gpuStates: () => gpus?.states ?? [],
+    isDraining: () => drain.isDraining,
+    isTraining: () => learning?.isTraining ?? false,
+  };
+  const labels = create(EdgeLabelsSchema, config.labels);
   const heart = new Heart({
-    identity: { region, edge, incarnation, publicKey, ...addresses },
-    vitals: () =>
-      readVitals({
-        ...serving,
-        isDraining: () => serving.isDraining,
-        isTraining: () => learning?.isTraining ?? false,
-      }),
+    identity: { region, edge, incarnation, publicKey, labels, ...addresses },
+    vitals: () => readVitals(sources, clock.monotonicMs()),
     publish: (body) => nats.publish(subjects.heartbeat(region, edge), body),
     clock,
   });
@@ -267,22 +242,7 @@ function report(
   onStop(() => heart.stop());
   const onDesired = serving.versions.take.bind(serving.versions);
   onStop(followDesired({ link: nats, region, log, onDesired }));
-}
-
-/** Stops taking requests, tells everybody so, and lets those under way end. */
-async function drain(
-  serving: Serving,
-  { grpc }: Listeners,
-  { clock, log }: RoleScope,
-): Promise<void> {
-  serving.isDraining = true;
-  grpc.drain();
-  serving.onChange();
-  const late = Promise.withResolvers<void>();
-  const timer = clock.after(DRAIN_MS, () => {
-    log.warn({ inFlight: serving.admitted.inFlight }, "streams are cut that didn't end in time");
-    late.resolve();
-  });
-  await Promise.race([serving.admitted.drain(), late.promise]);
-  timer.cancel();
+  const inFlight = () => admitted.inFlight;
+  const relayed = () => direct.relayed;
+  onStop(followDrainOrders({ link: nats, region, edge, drain, inFlight, relayed, log }));
 }

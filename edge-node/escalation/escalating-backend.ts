@@ -4,8 +4,16 @@
 // Only direct callers come this way. What the region sent is served by this edge's own admission
 // and answered with the fault itself, so that the region chooses another edge, and no request goes
 // in circles.
+//
+// Some requests are the region's from the start (`onlyElsewhere`): where a policy rules this edge
+// out, and turns of a session, since the region keeps the conversation.
 import { asFault, Fault } from "../../proto/fault.ts";
-import type { GenerateRequest, ModelInfo } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type {
+  EmbedRequest,
+  GenerateRequest,
+  ModelInfo,
+  ScoreRequest,
+} from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Candidate, StreamView } from "../../runtime/continuation/candidate.ts";
 import { type Continuation, createContinuation } from "../../runtime/continuation/continuation.ts";
@@ -22,6 +30,8 @@ export interface EscalatingBackendOptions {
   readonly local: InferenceBackend;
   /** Why a request for the model can't be served here at present; null if it can be tried. */
   readonly localRefusal: (model: string) => Fault | null;
+  /** Why a request must never be served here; null if it may. */
+  readonly onlyElsewhere: (request: PlacedRequest) => Fault | null;
   /** Undefined for an edge on its own. */
   readonly trunk: RegionTrunk | undefined;
   readonly clock: Clock;
@@ -29,19 +39,27 @@ export interface EscalatingBackendOptions {
   readonly onEscalate?: (cause: string) => void;
 }
 
+/** A request as far as it says where it may be served. */
+export type PlacedRequest = GenerateRequest | EmbedRequest | ScoreRequest;
+
 const HERE = "here";
 const REGION = "region";
+/** When to come back to a region that can't be reached. */
+const REGION_RETRY_MS = 1000;
 
 type Call<T> = (backend: Pick<InferenceBackend, "embed" | "score">) => Promise<T>;
 
 export class EscalatingBackend implements InferenceBackend {
   readonly #options: EscalatingBackendOptions;
+  #relayed = 0;
 
   constructor(options: EscalatingBackendOptions) {
     this.#options = options;
   }
 
   generate: InferenceBackend["generate"] = async (request, context, onEvent) => {
+    const elsewhere = this.#options.onlyElsewhere(request);
+    if (elsewhere !== null) this.#needRegion(elsewhere);
     // Nobody else can help: say at once what a wait would only say later.
     const refusal = this.#options.localRefusal(request.model);
     if (refusal !== null && !this.#isRegionUp) throw this.#finalOf(refusal);
@@ -51,24 +69,37 @@ export class EscalatingBackend implements InferenceBackend {
       onEvent(event);
     };
     try {
-      await this.#stream(progress).generate(request, context, relay);
+      await this.#stream(progress, elsewhere).generate(request, context, relay);
     } catch (thrown) {
       throw thrown instanceof GivenUp ? thrown.original : thrown;
     }
   };
 
   embed: InferenceBackend["embed"] = (request, context) =>
-    this.#once((backend) => backend.embed(request, context));
+    this.#once(request, (backend) => backend.embed(request, context));
 
   score: InferenceBackend["score"] = (request, context) =>
-    this.#once((backend) => backend.score(request, context));
+    this.#once(request, (backend) => backend.score(request, context));
 
   listModels(): readonly ModelInfo[] {
     return this.#options.local.listModels();
   }
 
+  /** Requests of this edge's callers that the region serves now. */
+  get relayed(): number {
+    return this.#relayed;
+  }
+
   get #isRegionUp(): boolean {
     return this.#options.trunk?.state === "up";
+  }
+
+  /** Faults: the rule itself for an edge on its own; `unavailable` while the region is away. */
+  #needRegion(rule: Fault): void {
+    if (this.#options.trunk === undefined) throw rule;
+    if (this.#isRegionUp) return;
+    const message = `${rule.message}; the region can't be reached now`;
+    throw new Fault("unavailable", message, { retryAfterMs: REGION_RETRY_MS, cause: rule });
   }
 
   /** For an edge on its own, a model that isn't here is nowhere. */
@@ -78,9 +109,10 @@ export class EscalatingBackend implements InferenceBackend {
   }
 
   /** One stream's choice of where to go: here first, then the region, then here again. */
-  #stream(progress: { readonly hasBegun: boolean }): Continuation {
+  #stream(progress: { readonly hasBegun: boolean }, elsewhere: Fault | null): Continuation {
     const { clock, edge, region, local, localRefusal, onEscalate } = this.#options;
     let localFault: Fault | null = null;
+    let regionFault: Fault | null = null;
     const remember = (fault: Fault): never => {
       localFault ??= fault;
       throw fault;
@@ -93,31 +125,53 @@ export class EscalatingBackend implements InferenceBackend {
         local.generate(request, context, onEvent).catch((thrown) => remember(asFault(thrown))),
     };
     const pick = (excluded: ReadonlySet<string>, view: StreamView): Candidate | Fault | null => {
-      const refusal = localRefusal(view.request.model);
+      const refusal = elsewhere ?? localRefusal(view.request.model);
       if (refusal === null && !excluded.has(HERE)) return here;
       localFault ??= refusal;
       if (!this.#isRegionUp || excluded.has(REGION)) {
-        return progress.hasBegun || localFault === null ? localFault : new GivenUp(localFault);
+        // Where this edge was out of the question, only the region can say what is wrong.
+        const told = elsewhere === null ? localFault : (regionFault ?? regionAway());
+        return progress.hasBegun || told === null ? told : new GivenUp(told);
       }
       onEscalate?.(localFault?.code ?? "unavailable");
-      return this.#regionCandidate();
+      return this.#regionCandidate((fault) => {
+        regionFault = fault;
+      });
     };
     return createContinuation({ pick, clock });
   }
 
-  #regionCandidate(): Candidate {
+  #regionCandidate(onFault: (fault: Fault) => void): Candidate {
     const { region, trunk } = this.#options;
     return {
       key: REGION,
       edge: "",
       region,
       generate: (request: GenerateRequest, context: CallContext, onEvent: OnEvent) =>
-        trunk!.generate(request, context, onEvent),
+        this.#relay(() => trunk!.generate(request, context, onEvent)).catch((thrown) => {
+          onFault(asFault(thrown));
+          throw thrown;
+        }),
     };
   }
 
-  async #once<T>(call: Call<T>): Promise<T> {
-    const { local, trunk, onEscalate } = this.#options;
+  async #relay<T>(work: () => Promise<T>): Promise<T> {
+    this.#relayed++;
+    try {
+      return await work();
+    } finally {
+      this.#relayed--;
+    }
+  }
+
+  async #once<T>(request: PlacedRequest, call: Call<T>): Promise<T> {
+    const { local, trunk, onlyElsewhere, onEscalate } = this.#options;
+    const elsewhere = onlyElsewhere(request);
+    if (elsewhere !== null) {
+      this.#needRegion(elsewhere);
+      onEscalate?.(elsewhere.code);
+      return await this.#relay(() => call(trunk!));
+    }
     try {
       return await call(local);
     } catch (thrown) {
@@ -125,13 +179,18 @@ export class EscalatingBackend implements InferenceBackend {
       if (!fault.retriable) throw fault;
       if (trunk === undefined || !this.#isRegionUp) throw this.#finalOf(fault);
       onEscalate?.(fault.code);
-      return await call(trunk).catch((second: unknown) => {
+      return await this.#relay(() => call(trunk)).catch((second: unknown) => {
         const regional = asFault(second);
         // The region's refusal is news only when it is final; "busy there too" is ours to tell.
         throw regional.retriable ? fault : regional;
       });
     }
   }
+}
+
+function regionAway(): Fault {
+  const detail = { retryAfterMs: REGION_RETRY_MS };
+  return new Fault("unavailable", "the region can't be reached now", detail);
 }
 
 /**

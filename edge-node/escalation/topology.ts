@@ -41,6 +41,14 @@ export function mergeTopology(
   return merged;
 }
 
+/** What the region told of the legal regimes that hold in it. */
+export function jurisdictionsTold(
+  told: GetTopologyResponse | undefined,
+  region: string,
+): readonly string[] {
+  return told?.regions.find((each) => each.region === region)?.jurisdictions ?? [];
+}
+
 export interface TopologyCacheOptions {
   readonly gateway: GatewayAddress;
   readonly clock: Clock;

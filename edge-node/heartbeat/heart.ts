@@ -19,7 +19,7 @@ export type Vitals = Pick<
 /** Who sends them; the same in every one. */
 export type Identity = Pick<
   Heartbeat,
-  "region" | "edge" | "incarnation" | "grpc" | "http" | "publicKey"
+  "region" | "edge" | "incarnation" | "grpc" | "http" | "publicKey" | "labels"
 >;
 
 export interface HeartOptions {

@@ -8,10 +8,12 @@ import {
   type ModelState,
   ModelStateSchema,
   ModelStatus,
+  type PrefixDigest,
 } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { AdmissionLoad } from "../admission/admitted-backend.ts";
 import type { EngineState } from "../engine/engine.ts";
 import type { ServedVersion } from "../serving/served-models.ts";
+import type { StreamMeter } from "../serving/stream-meter.ts";
 import type { Progress } from "../versions/model-reconciler.ts";
 
 export interface ModelView {
@@ -19,7 +21,9 @@ export interface ModelView {
   readonly served: ServedVersion | undefined;
   readonly progress: Progress;
   readonly load: AdmissionLoad;
-  readonly remainingTokensMean: number;
+  readonly streams: Pick<StreamMeter, "prefilling" | "remainingTokensMean" | "interTokenP99Ms">;
+  /** Undefined where what was told before holds. */
+  readonly prefixes: PrefixDigest | undefined;
 }
 
 const engineStatus: Record<EngineState, ModelStatus> = {
@@ -47,7 +51,7 @@ export function reportModel(view: ModelView): ModelState[] {
 }
 
 function reportServed(
-  { model, load, remainingTokensMean }: ModelView,
+  { model, load, streams, prefixes }: ModelView,
   { engine, version }: ServedVersion,
 ): ModelState {
   const stats = engine.stats();
@@ -65,12 +69,16 @@ function reportServed(
     loadMs: engine.info.loadMs,
     contextLength: engine.info.contextSize,
     architecture: engine.info.architecture,
-    remainingTokensMean,
+    remainingTokensMean: streams.remainingTokensMean,
+    concurrencyLimit: load.limit,
+    prefilling: streams.prefilling,
+    interTokenP99Ms: streams.interTokenP99Ms,
+    ...(prefixes === undefined ? {} : { prefixes }),
   });
 }
 
 function pending(progress: Exclude<Progress, { kind: "settled" }>) {
-  const { kind, version } = progress;
+  const { kind, version, bytes } = progress;
   const reason = kind === "failed" ? progress.reason : "";
-  return { version, status: progressStatus[kind], reason };
+  return { version, status: progressStatus[kind], reason, memoryNeededBytes: BigInt(bytes) };
 }

@@ -9,19 +9,25 @@ import type { ServedModels } from "../serving/served-models.ts";
 import type { Versions } from "../versions/versions.ts";
 import type { Vitals } from "./heart.ts";
 import { reportModel } from "./model-report.ts";
+import type { PrefixNews } from "./prefix-news.ts";
 
 export interface VitalsSources {
   readonly models: ServedModels;
   readonly versions: Pick<Versions, "names" | "progressOf" | "reconciledRevision">;
   readonly admitted: AdmittedBackend;
   readonly engines: EngineBackend;
+  readonly prefixNews: PrefixNews;
+  /** What the GPUs' own tool tells; empty where there is none. */
+  readonly gpuStates: () => readonly GpuState[];
   readonly isDraining: () => boolean;
   readonly isTraining: () => boolean;
 }
 
-export function readVitals(sources: VitalsSources): Vitals {
-  const { models, versions, admitted, engines } = sources;
+/** `nowMs` is monotonic. */
+export function readVitals(sources: VitalsSources, nowMs: number): Vitals {
+  const { models, versions, admitted, engines, prefixNews } = sources;
   const names = new Set([...models.models(), ...versions.names()]);
+  prefixNews.keepOnly(names);
   const served = [...names].flatMap((model) => models.active(model)?.engine ?? []);
   return {
     models: [...names].flatMap((model) =>
@@ -30,13 +36,14 @@ export function readVitals(sources: VitalsSources): Vitals {
         served: models.active(model),
         progress: versions.progressOf(model),
         load: admitted.loadOf(model),
-        remainingTokensMean: engines.streamsOf(model).remainingTokensMean,
+        streams: engines.streamsOf(model),
+        prefixes: prefixNews.of(model, engines.heldBlocks(model), nowMs),
       }),
     ),
     memoryTotalBytes: BigInt(totalmem()),
     memoryFreeBytes: BigInt(freemem()),
     rssBytes: BigInt(rssOf(served)),
-    gpus: gpusOf(served),
+    gpus: gpusOf(served, sources.gpuStates()),
     inFlight: admitted.inFlight,
     draining: sources.isDraining(),
     training: sources.isTraining(),
@@ -50,10 +57,14 @@ function rssOf(engines: readonly Engine[]): number {
   return engines.reduce((sum, engine) => sum + engine.stats().rssBytes, own);
 }
 
-/** The engines share the machine's devices: any one that uses them tells their state. */
-function gpusOf(engines: readonly Engine[]): GpuState[] {
+/**
+ * The devices that the engines use; none where they use none. The engines share them: any one tells
+ * their memory, and the tool, where it exists, tells more.
+ */
+function gpusOf(engines: readonly Engine[], told: readonly GpuState[]): GpuState[] {
   const engine = engines.find(({ info }) => info.gpu !== "");
   if (engine === undefined) return [];
+  if (told.length > 0) return [...told];
   const { gpuUsedBytes, gpuTotalBytes } = engine.stats();
   return [
     create(GpuStateSchema, {

@@ -2,21 +2,27 @@
 // caller in the words of the wire.
 import { randomInt } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
+import { Fault } from "../../proto/fault.ts";
 import {
   EmbeddingSchema,
   EmbedResponseSchema,
+  type GenerateRequest,
   type ModelInfo,
+  type Policy,
   ScoreResponseSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { checkEmbed, checkGenerate, checkScore } from "../../runtime/frontend/request-rules.ts";
 import type { InferenceBackend } from "../../runtime/inference/backend.ts";
 import type { Standing } from "../../runtime/inference/inquiry.ts";
+import { residencyRefusal } from "../../runtime/policy/residency.ts";
 import { promptBlocks } from "../../runtime/prefix/prompt-blocks.ts";
+import type { StreamSample } from "../admission/admitted-backend.ts";
 import type { GenerateEvent } from "../engine/engine.ts";
 import { toEnginePrompt, toGenerateJob } from "./generate-job.ts";
 import { toGenerateResponse } from "./generate-response.ts";
 import { HeldPrompts } from "./held-prompts.ts";
+import { leastTimeMs } from "./least-time.ts";
 import {
   engineRefusal,
   type ServedModels,
@@ -57,6 +63,7 @@ export class EngineBackend implements InferenceBackend {
   generate: InferenceBackend["generate"] = async (request, context, onEvent) => {
     // Again, though the frontends did: what comes through a trunk has passed no frontend here.
     checkGenerate(request);
+    this.#checkRegion(request);
     const preferred = request.resume?.version ?? "";
     const wish = { model: request.model, pinned: request.version, preferred };
     await this.#use(wish, async ({ model, version, engine, engineVersion }) => {
@@ -80,6 +87,7 @@ export class EngineBackend implements InferenceBackend {
 
   embed: InferenceBackend["embed"] = async (request, context) => {
     checkEmbed(request);
+    this.#checkRegion(request);
     const wish = { model: request.model, pinned: "", preferred: "" };
     return await this.#use(wish, async ({ model, engine }) => {
       const { vectors, tokens } = await engine.embed(request.inputs, context.signal);
@@ -95,6 +103,7 @@ export class EngineBackend implements InferenceBackend {
 
   score: InferenceBackend["score"] = async (request, context) => {
     checkScore(request);
+    this.#checkRegion(request);
     const wish = { model: request.model, pinned: request.version, preferred: "" };
     return await this.#use(wish, async ({ engine, engineVersion }) => {
       const prompt = toEnginePrompt(request.prompt);
@@ -105,6 +114,22 @@ export class EngineBackend implements InferenceBackend {
 
   listModels(): readonly ModelInfo[] {
     return this.#models.list();
+  }
+
+  /** What was measured of the model's streams since the last time. */
+  sampleOf(model: string): StreamSample {
+    const { streams } = this.#measuredOf(model);
+    const info = this.#models.active(model)?.engine.info;
+    const room = info === undefined ? 0 : info.slots * info.contextSize;
+    const kvFree = room === 0 ? 1 : Math.max(0, 1 - streams.heldTokens / room);
+    return { ...streams.takeWindow(), kvFree };
+  }
+
+  /** The least time from a slot to the first token; 0 when nothing is known. */
+  leastMs(request: GenerateRequest): number {
+    const served = this.#models.active(request.model);
+    if (served === undefined) return 0;
+    return leastTimeMs(request, served.engine.stats(), this.heldBlocks(request.model));
   }
 
   /** What the model's streams are doing. */
@@ -132,6 +157,14 @@ export class EngineBackend implements InferenceBackend {
   #measure(probe: StreamProbe, event: GenerateEvent): void {
     if (event.kind === "started") probe.started(event.promptTokens);
     if (event.kind === "tokens") probe.tokens(event.ids.length, this.#clock.monotonicMs());
+  }
+
+  /** Whoever sent it here had to know; which regimes hold in a region is the region's to say. */
+  #checkRegion({ policy }: { readonly policy?: Policy | undefined }): void {
+    const rule = { regions: policy?.regions ?? [], jurisdictions: [] };
+    const refusal = residencyRefusal(rule, this.#region, []);
+    if (refusal === null) return;
+    throw new Fault("failed-precondition", refusal, { param: "policy.regions" });
   }
 
   async #use<T>(wish: VersionWish, work: (served: ServedVersion) => Promise<T>): Promise<T> {

@@ -96,6 +96,11 @@ export class ServedModels {
     return this.active(model)?.engine.info.slots;
   }
 
+  /** Whether the engine that serves the model uses a GPU. */
+  usesGpu(model: string): boolean {
+    return (this.active(model)?.engine.info.gpu ?? "") !== "";
+  }
+
   models(): readonly string[] {
     return [...this.#models.keys()];
   }

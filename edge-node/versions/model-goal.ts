@@ -56,6 +56,12 @@ export function fileGoal(model: string, path: string): ModelGoal {
   return withKeys({ model, version: `${model}@0`, base: { kind: "file", path }, adapters: [] });
 }
 
+/** Of all its files; a file of the operator's doesn't count, since its size isn't told. */
+export function bytesOf({ base, adapters }: ModelGoal): number {
+  const own = base.kind === "artifact" ? base.artifact.bytes : 0;
+  return adapters.reduce((sum, { artifact }) => sum + artifact.bytes, own);
+}
+
 function withKeys(goal: Omit<ModelGoal, "contentKey" | "baseKey">): ModelGoal {
   const { base } = goal;
   const baseKey = base.kind === "file" ? `file:${base.path}` : base.artifact.sha256;

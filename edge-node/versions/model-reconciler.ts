@@ -6,7 +6,7 @@ import type { Clock, Timer } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { ServedModels } from "../serving/served-models.ts";
 import type { HeldArtifact } from "./artifact-holder.ts";
-import type { ArtifactRef, ModelGoal } from "./model-goal.ts";
+import { type ArtifactRef, bytesOf, type ModelGoal } from "./model-goal.ts";
 import {
   type GoalFiles,
   type HostedVersion,
@@ -35,8 +35,14 @@ export interface ModelReconcilerOptions {
 /** How far the newest wish is. */
 export type Progress =
   | { readonly kind: "settled" }
-  | { readonly kind: "fetching" | "loading"; readonly version: string }
-  | { readonly kind: "failed"; readonly version: string; readonly reason: string };
+  | ({ readonly kind: "fetching" | "loading" } & Pending)
+  | ({ readonly kind: "failed"; readonly reason: string } & Pending);
+
+interface Pending {
+  readonly version: string;
+  /** Of its files, all of which it takes into memory; 0 where that isn't known. */
+  readonly bytes: number;
+}
 
 /** Keeps a version open beside the served one. */
 export interface VersionLease {
@@ -89,7 +95,7 @@ export class ModelReconciler {
 
   /** What was told can't be wanted: says so, and goes on serving what there is. */
   refuse(version: string, reason: string): void {
-    this.#refusal = { kind: "failed", version, reason };
+    this.#refusal = { kind: "failed", version, reason, bytes: 0 };
     this.#options.onChange();
   }
 
@@ -145,7 +151,8 @@ export class ModelReconciler {
       const retryMs = Math.min(RETRY_MIN_MS * 2 ** this.#failures, RETRY_MAX_MS);
       this.#failures++;
       log.warn({ model, version: goal?.version, reason, retryMs }, "a version can't be served yet");
-      this.#setProgress({ kind: "failed", version: goal?.version ?? "", reason });
+      const pending = { version: goal?.version ?? "", bytes: goal === null ? 0 : bytesOf(goal) };
+      this.#setProgress({ kind: "failed", reason, ...pending });
       this.#retry = clock.after(retryMs, () => this.#begin());
     }
   }
@@ -154,7 +161,7 @@ export class ModelReconciler {
     const { models, log, clock } = this.#options;
     while (this.#closing.size >= CLOSING_MAX) await Promise.race(this.#closing);
     const onStage = (kind: "fetching" | "loading") =>
-      this.#setProgress({ kind, version: goal.version });
+      this.#setProgress({ kind, version: goal.version, bytes: bytesOf(goal) });
     const next = this.#find(goal) ?? (await this.#open(goal, signal, onStage));
     await next.host.engine.activateVersion(next.engineVersion);
     if (this.#isStopped) return;

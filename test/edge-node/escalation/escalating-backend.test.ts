@@ -5,6 +5,7 @@ import {
   EscalatingBackend,
   type RegionTrunk,
 } from "../../../edge-node/escalation/escalating-backend.ts";
+import { onlyElsewhere } from "../../../edge-node/escalation/placement-rules.ts";
 import { Fault } from "../../../proto/fault.ts";
 import { EmbedRequestSchema } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import { systemClock } from "../../../runtime/clock.ts";
@@ -40,6 +41,8 @@ function regionOver(backend: InferenceBackend) {
   return { trunk, calls };
 }
 
+const place = { region: "us", jurisdictions: ["us"], hasGpu: () => false };
+
 function setUp(options: ServedScriptOptions = {}, trunk?: RegionTrunk) {
   const here = serveScript({ ...script, ...options });
   const causes: string[] = [];
@@ -48,6 +51,7 @@ function setUp(options: ServedScriptOptions = {}, trunk?: RegionTrunk) {
     region: "us",
     local: here.admitted,
     localRefusal: (model) => here.models.refusal(model),
+    onlyElsewhere: (asked) => onlyElsewhere(asked, place),
     trunk,
     clock: systemClock,
     onEscalate: (cause) => causes.push(cause),
