@@ -7,7 +7,6 @@ import {
   type Failure,
   type OpenRequest,
   type OpenResponse,
-  type Submit,
   Trunk as TrunkDesc,
 } from "../../proto/gen/isthmus/v1/trunk_pb.ts";
 import type { Clock, Timer } from "../clock.ts";
@@ -27,6 +26,7 @@ import {
   TICK_MS,
 } from "./bounds.ts";
 import { answerOf } from "./standing.ts";
+import { submission } from "./submission.ts";
 import type { TrunkState } from "./trunk.ts";
 
 export interface TrunkHello {
@@ -104,7 +104,9 @@ export class TrunkLane {
       const id = this.#freeId();
       const { signal } = context;
       const onAbort = () => {
-        this.#abandon(id, new Fault("cancelled", "the caller no longer waits for the answer"));
+        // A relay that gives its source up says what for: that counts against the peer.
+        const why = signal.reason instanceof Fault ? signal.reason : cancelled();
+        this.#abandon(id, why);
       };
       this.#inFlight.set(id, { onEvent, resolve, reject, signal, onAbort, asked: null });
       signal.addEventListener("abort", onAbort, { once: true });
@@ -276,21 +278,13 @@ export class TrunkLane {
   }
 }
 
-function submission(id: number, request: GenerateRequest, context: CallContext): Submit {
-  const { visitedRegions, requestId, deadlineMs } = context;
-  return {
-    $typeName: "isthmus.v1.Submit",
-    id,
-    request,
-    visitedRegions: [...visitedRegions],
-    requestId,
-    deadlineMs: Number.isFinite(deadlineMs) ? BigInt(Math.ceil(deadlineMs)) : 0n,
-  };
-}
-
 function faultOf({ code, message, retryAfterMs, param }: Failure): Fault {
   const known = isFaultCode(code) ? code : "internal";
   return new Fault(known, message, { retryAfterMs, param });
+}
+
+function cancelled(): Fault {
+  return new Fault("cancelled", "the caller no longer waits for the answer");
 }
 
 function lost(why: string): Fault {

@@ -99,6 +99,19 @@ test("a cancel travels in band: the peer's engine stops, the trunk lives on", as
   t.is(trunk.state, "up");
 });
 
+test("a completion given up for a reason rejects with it, and the peer's engine stops", async (t) => {
+  const backend = pacedBackend({ edge: "e", intervalMs: 1 });
+  const server = await serve(backend);
+  t.teardown(() => server.stop());
+  const trunk = await connect(t, server.port);
+  const giveUp = new AbortController();
+  const endless = trunk.generate(requestFor(1_000_000), context(giveUp.signal), () => {});
+  await eventually("it runs", () => backend.active === 1);
+  giveUp.abort(new Fault("engine-crashed", "no word of the engine's process"));
+  t.is((await t.throwsAsync(endless, { instanceOf: Fault })).code, "engine-crashed");
+  await eventually("the engine stopped", () => backend.active === 0);
+});
+
 test("a fault keeps its code, hint and field across the trunk", async (t) => {
   const backend = pacedBackend({ edge: "e" });
   const server = await serve(backend);
