@@ -4,6 +4,7 @@ import { namePattern, type RegionId } from "../proto/ids.ts";
 
 const PORT_MAX = 65_535;
 const JURISDICTIONS_MAX = 32;
+const POLICY_NAMES_MAX = 64;
 const IN_FLIGHT_MAX = 100_000;
 
 const regionName = z
@@ -14,6 +15,18 @@ const httpAddress = z.string().regex(/^http:\/\/[^/]+$/, "must be http://host:po
 const grpcAddress = z.string().regex(/^[^/]+:\d+$/, "must be host:port");
 
 const label = z.string().regex(namePattern, "must be 1 to 63 of a-z, 0-9 and inner hyphens");
+
+const policy = z.strictObject({
+  /** Only these regions may serve; none for any. */
+  regions: z.array(regionName).max(POLICY_NAMES_MAX).default([]),
+  /** Only regions with one of these labels may; none for any. */
+  jurisdictions: z.array(label).max(POLICY_NAMES_MAX).default([]),
+  gpuRequired: z.boolean().default(false),
+  hedge: z.boolean().default(false),
+  /** What a gram of CO2e, and a unit of cost, is worth in waiting. */
+  msPerGram: z.number().min(0).default(0),
+  msPerCost: z.number().min(0).default(0),
+});
 
 const listener = z
   .strictObject({
@@ -55,6 +68,14 @@ export const regionConfigSchema = z.strictObject({
       jurisdictions: z.array(label).max(JURISDICTIONS_MAX).default([]),
       /** Of the power that its edges draw; 0 when nobody knows. */
       gramsCo2PerKwh: z.number().min(0).default(0),
+    })
+    .prefault({}),
+  /** Added to the policy of each request: the stricter residency wins. */
+  policies: z
+    .strictObject({
+      everybody: policy.prefault({}),
+      tenants: z.record(z.string().min(1), policy).default({}),
+      models: z.record(z.string().min(1), policy).default({}),
     })
     .prefault({}),
   /** Streams through the gateway at once. */

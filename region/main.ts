@@ -98,14 +98,16 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   role.onStop(() => nats.close());
   const hello = { peer: name, role: "region", region: name };
   const openTrunk = (address: string) => createTrunk({ address, hello, clock, log });
-  const edges = new EdgeRegistry({ region: name, clock, log, openTrunk });
+  const { labels, policies } = config;
+  const edges = new EdgeRegistry({ region: name, clock, log, openTrunk, labels });
   role.onStop(() => edges.close());
   const peers = new PeerRegistry({ region: name, clock, log, openTrunk, peers: config.peers });
   role.onStop(() => peers.close());
   const store = createArtifactStore({ dir: join(config.dir, "artifacts") });
   const { inFlightMax } = config;
   const gateway = createGateway({
-    ...{ region: name, edges, peers, clock, random: systemRandom, log, metrics, inFlightMax },
+    ...{ region: name, edges, peers, clock, random: systemRandom, log, metrics },
+    ...{ inFlightMax, policies },
   });
   const sessions = createSessions({
     ...{ region: name, domain: config.natsDomain ?? name, nats, clock, log, metrics },
@@ -170,7 +172,10 @@ async function listen(
   app.route("/", systemRoutes({ ready: () => notReady(region), metrics }));
   app.route("/", openAiRoutes(frontend) as unknown as Hono);
   const inputs = { region: config.name, edges, peers, random: systemRandom };
-  app.route("/", regionRoutes({ summary, inputs }));
+  app.route(
+    "/",
+    regionRoutes({ summary, inputs, clock, policies: config.policies }) as unknown as Hono,
+  );
   const cache = { pull: (sha256: Sha256) => pull(region, { sha256, bytes: 0 }), clock };
   app.route("/", artifactRoutes(store, cache));
   app.route("/", sessions.routes);

@@ -2,7 +2,6 @@
 import { create } from "@bufbuild/protobuf";
 import {
   EdgeSummarySchema,
-  ModelStatus,
   type RegionModel,
   RegionModelSchema,
   type RegionSummary,
@@ -10,8 +9,6 @@ import {
 } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { EdgeRegistry } from "../membership/edge-registry.ts";
 import type { Member } from "../membership/member.ts";
-import { busyOf } from "../route/prediction.ts";
-import { assess } from "../route/router.ts";
 
 export interface RegionIdentity {
   readonly region: string;
@@ -21,11 +18,8 @@ export interface RegionIdentity {
   readonly http: string;
 }
 
-/** The prompt for which a region predicts its time to first token. */
-const SHORT_PROMPT_TOKENS = 64;
 /** Edges listed one by one; more would not fit in a NATS message. The models count all of them. */
 const EDGES_TOLD_MAX = 3000;
-const noneExcluded: ReadonlySet<string> = new Set();
 
 export function summarize(
   identity: RegionIdentity,
@@ -47,30 +41,17 @@ export function summarize(
 }
 
 function summarizeModel(model: string, edges: EdgeRegistry): RegionModel {
-  const request = {
-    model,
-    version: "",
-    preferredVersion: "",
-    promptTokens: SHORT_PROMPT_TOKENS,
-  };
   const summary = create(RegionModelSchema, { model });
-  let bestMs = Infinity;
-  for (const target of edges.targets(model)) {
-    const state = target.model;
-    if (state?.status !== ModelStatus.READY || target.status !== "ready") continue;
-    summary.edgesReady += 1;
-    summary.freeSlots += Math.max(0, state.slots - busyOf(target, state));
-    summary.queued += state.queued;
-    const assessment = assess(target, request, noneExcluded);
-    const totalMs = assessment.kind === "candidate" ? assessment.totalMs : assessment.queueMs;
-    if (totalMs >= bestMs) continue;
-    bestMs = totalMs;
-    summary.predictedTtftMs = totalMs;
-    summary.decodeTokensPerS = state.decodeTokensPerS;
-    summary.version = state.version;
-    summary.contextLength = state.contextLength;
-    summary.architecture = state.architecture;
-  }
+  const told = edges.table.summary(model, edges.nowMs);
+  if (told === null) return summary;
+  const { best, ...counts } = told;
+  Object.assign(summary, counts);
+  if (best === null) return summary;
+  const { edge, ttftMs, ...figures } = best;
+  Object.assign(summary, figures, { predictedTtftMs: ttftMs });
+  const state = edges.member(edge)?.heartbeat.models.find((one) => one.model === model);
+  summary.contextLength = state?.contextLength ?? 0;
+  summary.architecture = state?.architecture ?? "";
   return summary;
 }
 

@@ -1,5 +1,9 @@
 // How long a prompt is, in tokens, before anybody has tokenized it: good enough to compare edges.
-import type { GenerateRequest, ScoreRequest } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type {
+  EmbedRequest,
+  GenerateRequest,
+  ScoreRequest,
+} from "../../proto/gen/isthmus/v1/inference_pb.ts";
 
 const CHARS_PER_TOKEN = 4;
 /** What a chat template wraps around each message. */
@@ -21,4 +25,8 @@ export function estimatedPromptTokens({ prompt }: GenerateRequest | ScoreRequest
     case undefined:
       return 0;
   }
+}
+
+export function embedTokens({ inputs }: EmbedRequest): number {
+  return inputs.reduce((sum, input) => sum + Math.ceil(input.length / CHARS_PER_TOKEN), 0);
 }

@@ -1,30 +1,30 @@
-// The edges of a region with their trunks: the shell around membership. It opens and closes trunks
-// as edges come, restart and go, and tells whoever serves streams when an edge must be left.
-import type { RegionId } from "../../proto/ids.ts";
+// The edges of a region with their trunks: the shell around membership and the route table. It opens
+// and closes trunks as edges come, restart and go, keeps the table in step, and tells whoever serves
+// streams when an edge must be left.
+import { type EdgeId, edgeId, type RegionId } from "../../proto/ids.ts";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Trunk } from "../../runtime/trunk/trunk.ts";
-import { DispatchLedger } from "../route/dispatch-ledger.ts";
-import { FailurePenalty } from "../route/failure-penalty.ts";
-import type { RouteTarget } from "../route/route-target.ts";
+import { type RouteLabels, RouteTable } from "../route/route-table.ts";
 import { readHeartbeat } from "./heartbeat-rules.ts";
 import type { Member } from "./member.ts";
 import { Membership, type MembershipChange, passTime, takeBeat, takeTrunk } from "./membership.ts";
 
 /** How often trunks are looked at and time is let pass. */
 const TICK_MS = 250;
-const nothingCached: ReadonlyMap<string, number> = new Map();
 
 export interface EdgeRegistryOptions {
   readonly region: RegionId;
   readonly clock: Clock;
   readonly log: Log;
   readonly openTrunk: (address: string) => Trunk;
+  /** What the operator says of the region. */
+  readonly labels?: RouteLabels;
 }
 
 export class EdgeRegistry {
-  readonly ledger = new DispatchLedger();
-  readonly penalty = new FailurePenalty();
+  /** Where requests go best. */
+  readonly table: RouteTable;
   readonly #options: EdgeRegistryOptions;
   readonly #membership = new Membership();
   readonly #trunks = new Map<string, Trunk>();
@@ -33,6 +33,8 @@ export class EdgeRegistry {
 
   constructor(options: EdgeRegistryOptions) {
     this.#options = options;
+    const { region, labels } = options;
+    this.table = new RouteTable({ region, ...(labels === undefined ? {} : { labels }) });
     this.#tick = options.clock.every(TICK_MS, () => this.#onTick());
   }
 
@@ -40,15 +42,29 @@ export class EdgeRegistry {
   takeHeartbeat(subject: string, body: Uint8Array): string | null {
     const heartbeat = readHeartbeat(this.#options.region, subject, body);
     if (typeof heartbeat === "string") return heartbeat;
-    const outcome = takeBeat(this.#membership, heartbeat, this.#options.clock.monotonicMs());
+    const nowMs = this.#options.clock.monotonicMs();
+    const outcome = takeBeat(this.#membership, heartbeat, nowMs);
     if (outcome.kind === "ignored") return outcome.reason;
-    this.ledger.reported(heartbeat.edge);
+    const { edge } = heartbeat;
+    // What was sent to an earlier process, or another address, is over.
+    if (outcome.changes.some(({ kind }) => kind === "replaced")) this.table.remove(edge);
+    this.table.beat(edge, heartbeat, nowMs);
     this.#perform(outcome.changes);
+    this.#tell(edgeId(edge));
     return null;
+  }
+
+  /** The time on the scale of the route table. */
+  get nowMs(): number {
+    return this.#options.clock.monotonicMs();
   }
 
   members(): Iterable<Member> {
     return this.#membership.members.values();
+  }
+
+  member(edge: string): Member | undefined {
+    return this.#membership.members.get(edge as EdgeId);
   }
 
   trunkOf(edge: string): Trunk | undefined {
@@ -57,28 +73,6 @@ export class EdgeRegistry {
 
   keyOf(edge: string): string {
     return `${this.#options.region}/${edge}`;
-  }
-
-  /** Every edge as routing sees it for one model; `cached` says how much of the prompt it holds. */
-  *targets(
-    model: string,
-    cached: ReadonlyMap<string, number> = nothingCached,
-  ): Generator<RouteTarget, void, undefined> {
-    const nowMs = this.#options.clock.monotonicMs();
-    for (const { edge, heartbeat, status, reason, trunk } of this.members()) {
-      yield {
-        key: this.keyOf(edge),
-        edge,
-        region: this.#options.region,
-        status,
-        statusReason: reason,
-        model: heartbeat.models.find((state) => state.model === model),
-        rttMs: trunk.rttMs,
-        unreported: this.ledger.unreported(edge, model),
-        penaltyMs: this.penalty.of(edge, nowMs),
-        cachedTokens: cached.get(edge) ?? 0,
-      };
-    }
   }
 
   /** Calls at every change, after the trunks have followed it. */
@@ -103,7 +97,15 @@ export class EdgeRegistry {
     if (trunk === undefined) return;
     const { state, rttMs, silentMs } = trunk;
     const nowMs = this.#options.clock.monotonicMs();
+    this.table.setRtt(edge, rttMs);
     this.#perform(takeTrunk(this.#membership, edge, { state, rttMs, silentMs }, nowMs));
+    this.#tell(edge);
+  }
+
+  /** Routing follows membership. */
+  #tell(edge: EdgeId): void {
+    const member = this.#membership.members.get(edge);
+    if (member !== undefined) this.table.setStatus(edge, member.status, member.reason);
   }
 
   #perform(changes: readonly MembershipChange[]): void {
@@ -113,6 +115,8 @@ export class EdgeRegistry {
       if (kind === "status") {
         log.info({ edge: member.edge, status: member.status, reason: member.reason }, "edge");
       } else log.info({ edge: member.edge, grpc: member.heartbeat.grpc }, `edge ${kind}`);
+      if (kind === "removed") this.table.remove(member.edge);
+      else this.#tell(member.edge);
       if (kind === "removed" || kind === "replaced") this.#disconnect(member.edge);
       if (kind === "joined" || kind === "replaced") this.#connect(member);
       for (const listener of this.#listeners) listener(change);
@@ -130,7 +134,5 @@ export class EdgeRegistry {
   #disconnect(edge: string): void {
     this.#trunks.get(edge)?.close();
     this.#trunks.delete(edge);
-    this.ledger.forget(edge);
-    this.penalty.forget(edge);
   }
 }

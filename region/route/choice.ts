@@ -88,7 +88,7 @@ export function weigh(
   }
   if (columns.penalised > 0) {
     for (let k = 0; k < count; k += 1) {
-      if ((flags[k]! & PENALISED) !== 0) totalMs[k]! += lanes[k]!.standing.penaltyMs(nowMs);
+      if ((flags[k]! & PENALISED) !== 0) totalMs[k]! += lanes[k]!.record.penaltyMs(nowMs);
     }
   }
 }

@@ -78,6 +78,8 @@ export type DispatchOutcome =
       /** Between two of them; 0 when there were fewer than two. */
       readonly tpotMs: number;
     }
+  /** A call without a stream succeeded; nothing of it is timed. */
+  | { readonly kind: "answered" }
   | { readonly kind: "fault"; readonly code: FaultCode }
   | { readonly kind: "cancelled" };
 

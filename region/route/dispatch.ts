@@ -68,7 +68,7 @@ export class Dispatch implements DispatchHandle, Underway {
     const { columns, at } = lane;
     lane.sent(this);
     lane.held.sent(this.#request.blocks, nowMs);
-    this.#isProbe = lane.standing.probe();
+    this.#isProbe = lane.record.probe();
     if (lane.status === ModelStatus.STORED && lane.loadedAtMs === -Infinity) {
       lane.loadedAtMs = nowMs + lane.waitLoadMs;
     }
@@ -82,20 +82,22 @@ export class Dispatch implements DispatchHandle, Underway {
 
   #judge(outcome: DispatchOutcome, nowMs: number): void {
     const lane = this.#lane;
-    const { columns, standing } = lane;
+    const { columns, record } = lane;
     if (outcome.kind === "cancelled") {
-      if (this.#isProbe) standing.abandoned();
+      if (this.#isProbe) record.abandoned();
       return;
     }
     if (outcome.kind === "fault") {
-      if (standing.failed(outcome.code, this.#isProbe, nowMs)) eject(columns, lane, nowMs);
+      if (record.failed(outcome.code, this.#isProbe, nowMs)) eject(columns, lane, nowMs);
       return;
     }
-    const measured = { ttftMs: outcome.ttftMs, predictedMs: this.#predictedMs };
-    standing.answered(measured.ttftMs, measured.predictedMs, nowMs);
+    record.succeeded(nowMs);
     if (this.#isProbe) readmit(columns, lane);
+    if (outcome.kind === "answered") return;
+    const measured = { ttftMs: outcome.ttftMs, predictedMs: this.#predictedMs };
+    record.timed(measured.ttftMs, measured.predictedMs);
     if (!isSlow(columns, lane, measured)) return;
-    standing.cause = "answers far later than predicted, unlike its peers";
+    record.cause = "answers far later than predicted, unlike its peers";
     eject(columns, lane, nowMs);
   }
 }

@@ -46,9 +46,8 @@ export function isFull(lane: Lane): boolean {
 
 function mark(lane: Lane): void {
   const { at, columns, edge } = lane;
-  const isOpen =
-    edge.status === "ready" && lane.isServable && !lane.standing.isOut && !isFull(lane);
-  const isPenalised = lane.standing.hasPenalty;
+  const isOpen = edge.status === "ready" && lane.isServable && !lane.record.isOut && !isFull(lane);
+  const isPenalised = lane.record.hasPenalty;
   const wasPenalised = (columns.flags[at]! & PENALISED) !== 0;
   if (isPenalised !== wasPenalised) columns.penalised += isPenalised ? 1 : -1;
   columns.flags[at] =
@@ -84,7 +83,7 @@ export function termsOf(
     prefillMs: readMs + waitMs - loadingMs,
     decodeMs: stepMs,
     generationMs,
-    penaltyMs: lane.standing.penaltyMs(nowMs),
+    penaltyMs: lane.record.penaltyMs(nowMs),
     versionMs: isOther ? OTHER_VERSION_MS : 0,
     policyMs:
       workMs *

@@ -3,8 +3,8 @@ import { type ModelState, ModelStatus } from "../../proto/gen/isthmus/v1/mesh_pb
 import type { MemberStatus } from "../membership/member.ts";
 import type { HeldPrefixes } from "./held-prefixes.ts";
 import type { ModelColumns } from "./model-columns.ts";
-import { Standing } from "./standing.ts";
 import { StepPace } from "./step-pace.ts";
+import { TrackRecord } from "./track-record.ts";
 
 /** Dispatches remembered as perhaps too late for the last report. */
 const RECENT_MAX = 256;
@@ -42,7 +42,7 @@ export class Lane {
   readonly columns: ModelColumns;
   readonly held: HeldPrefixes;
   readonly pace = new StepPace();
-  readonly standing = new Standing();
+  readonly record = new TrackRecord();
   /** Its place in the columns; -1 once it is gone. */
   at = -1;
 

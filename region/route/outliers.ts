@@ -20,10 +20,10 @@ export function eject(columns: ModelColumns, lane: Lane, nowMs: number): boolean
   for (const other of columns.lanes) {
     if (!couldServe(other)) continue;
     serving += 1;
-    if (other !== lane && other.standing.phase !== "in") out += 1;
+    if (other !== lane && other.record.phase !== "in") out += 1;
   }
   if (out > serving / 2 && !isOutAlready) return false;
-  lane.standing.eject(nowMs);
+  lane.record.eject(nowMs);
   if (!isOutAlready) columns.ejected.push(lane);
   return true;
 }
@@ -31,31 +31,31 @@ export function eject(columns: ModelColumns, lane: Lane, nowMs: number): boolean
 /** Lets those back on trial whose hold-down is over. Returns them. */
 export function release(columns: ModelColumns, nowMs: number): Lane[] {
   const due = columns.ejected.filter(
-    ({ standing }) => standing.phase === "out" && standing.untilMs <= nowMs,
+    ({ record }) => record.phase === "out" && record.untilMs <= nowMs,
   );
-  for (const { standing } of due) standing.release();
+  for (const { record } of due) record.release();
   return due;
 }
 
 /** Lets everybody back on trial: an edge in doubt is better than none. */
 export function releaseAll(columns: ModelColumns): Lane[] {
-  const out = columns.ejected.filter(({ standing }) => standing.phase === "out");
-  for (const { standing } of out) standing.release();
+  const out = columns.ejected.filter(({ record }) => record.phase === "out");
+  for (const { record } of out) record.release();
   return out;
 }
 
 /** While more than half are out, for others have gone, lets back those that were out longest. */
 export function rebalance(columns: ModelColumns): Lane[] {
-  const out = columns.ejected.filter((lane) => lane.standing.isOut && couldServe(lane));
+  const out = columns.ejected.filter((lane) => lane.record.isOut && couldServe(lane));
   const serving = columns.lanes.filter(couldServe).length;
   const tooMany = out.slice(0, Math.max(0, out.length - Math.floor(serving / 2)));
-  for (const { standing } of tooMany) standing.release();
+  for (const { record } of tooMany) record.release();
   return tooMany;
 }
 
 /** Forgets that a lane was out, once its trial went well. */
 export function readmit(columns: ModelColumns, lane: Lane): void {
-  lane.standing.readmit();
+  lane.record.readmit();
   const at = columns.ejected.indexOf(lane);
   if (at >= 0) columns.ejected.splice(at, 1);
 }
@@ -67,11 +67,11 @@ export function isSlow(
   measured: { readonly ttftMs: number; readonly predictedMs: number },
 ): boolean {
   if (measured.ttftMs - measured.predictedMs < SLOW_MIN_MS) return false;
-  const { slowness } = lane.standing;
+  const { slowness } = lane.record;
   if (slowness === null || slowness < logSlow) return false;
   const peers: number[] = [];
   for (const other of columns.lanes) {
-    const theirs = other === lane ? null : other.standing.slowness;
+    const theirs = other === lane ? null : other.record.slowness;
     if (theirs !== null) peers.push(theirs);
   }
   if (peers.length < PEERS_MIN) return false;

@@ -24,7 +24,7 @@ export function rejectionOf(
   excluded: ReadonlySet<string>,
   nowMs: number,
 ): Assessment | null {
-  const { edge, standing } = lane;
+  const { edge, record } = lane;
   const reject = (rejection: Rejection, reason: string, queueMs = 0) =>
     rejected(edge, rejection, reason, queueMs);
   if (edge.status !== "ready") {
@@ -39,11 +39,11 @@ export function rejectionOf(
     return reject("preemptible", "it may be taken away at any time, and takes batch work only");
   }
   if (excluded.has(edge.key)) return reject("tried", "it was tried for this request");
-  if (standing.isOut) {
-    const backInS = Math.max(0, (standing.untilMs - nowMs) / 1000).toFixed(1);
+  if (record.isOut) {
+    const backInS = Math.max(0, (record.untilMs - nowMs) / 1000).toFixed(1);
     const until =
-      standing.phase === "probed" ? "one request tries it now" : `on trial in ${backInS} s`;
-    return reject("ejected", `ejected after ${standing.cause}; ${until}`);
+      record.phase === "probed" ? "one request tries it now" : `on trial in ${backInS} s`;
+    return reject("ejected", `ejected after ${record.cause}; ${until}`);
   }
   if (isFull(lane)) {
     const { busy, slots, queueMax, queueMs } = lane;

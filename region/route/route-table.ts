@@ -14,10 +14,11 @@ import { ExpectedLength, type LengthQuery } from "./expected-length.ts";
 import type { EdgeRow, Lane } from "./lane.ts";
 import { predictionOf, uncachedTokens } from "./lane-estimate.ts";
 import type { ModelColumns } from "./model-columns.ts";
+import { type ModelSummary, summarizeModel } from "./model-summary.ts";
 import { release, releaseAll } from "./outliers.ts";
 import { promptClass } from "./prompt-class.ts";
 import { rejected, rejectionOf } from "./rejection.ts";
-import type { RouteRequest } from "./route-request.ts";
+import type { RoutePolicy, RouteRequest } from "./route-request.ts";
 import { RoutedEdges } from "./routed-edges.ts";
 import { SessionPins } from "./session-pins.ts";
 import { TtftHistogram } from "./ttft-histogram.ts";
@@ -78,6 +79,11 @@ export class RouteTable {
     this.#edges.remove(edge);
   }
 
+  /** Why this region must not serve requests of the policy, or null when it may. */
+  residencyRefusal(policy: RoutePolicy): string | null {
+    return residencyRefusal(policy, this.#region, this.#jurisdictions);
+  }
+
   /** Completion tokens to expect, learnt from those before; `maxTokens` 0 for no bound. */
   expectedTokens(query: LengthQuery & { readonly maxTokens: number }): number {
     return this.#lengths.of(query, query.maxTokens);
@@ -88,6 +94,12 @@ export class RouteTable {
     return this.#ttfts.get(classOf(request))?.percentileMs(TAIL_SHARE) ?? null;
   }
 
+  /** What the edges with a model come to; null when there are none. */
+  summary(model: string, nowMs: number): ModelSummary | null {
+    const columns = this.#edges.columnsOf(model);
+    return columns === undefined ? null : summarizeModel(columns, nowMs);
+  }
+
   /** Takes an edge for the request, none whose key is excluded. Changes nothing: see dispatched. */
   decide(
     request: RouteRequest,
@@ -96,7 +108,8 @@ export class RouteTable {
     excluded: ReadonlySet<string> = nothingExcluded,
   ): Decision {
     const columns = this.#edges.columnsOf(request.model);
-    if (columns === undefined || this.#refusal(request) !== null) return { chosen: null };
+    if (columns === undefined || this.residencyRefusal(request.policy) !== null)
+      return { chosen: null };
     this.#release(columns, nowMs);
     let place = this.#pickIn(columns, request, nowMs, random, excluded);
     if (place < 0 && columns.ejected.length > 0) {
@@ -114,7 +127,7 @@ export class RouteTable {
     nowMs: number,
     excluded: ReadonlySet<string> = nothingExcluded,
   ): Assessment[] {
-    const refusal = this.#refusal(request);
+    const refusal = this.residencyRefusal(request.policy);
     const columns = this.#edges.columnsOf(request.model);
     if (columns !== undefined) this.#release(columns, nowMs);
     return [...this.#edges.all()].map((row) => {
@@ -200,10 +213,6 @@ export class RouteTable {
   #release(columns: ModelColumns, nowMs: number): void {
     if (columns.ejected.length === 0) return;
     for (const lane of release(columns, nowMs)) this.#edges.refresh(lane);
-  }
-
-  #refusal({ policy }: RouteRequest): string | null {
-    return residencyRefusal(policy, this.#region, this.#jurisdictions);
   }
 
   #histogramOf(request: LengthQuery): TtftHistogram {

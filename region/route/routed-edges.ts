@@ -73,7 +73,7 @@ export class RoutedEdges {
 
   setStatus(edge: string, status: MemberStatus, reason: string): void {
     const row = this.#edges.get(edge);
-    if (row === undefined) return;
+    if (row === undefined || (row.status === status && row.statusReason === reason)) return;
     row.status = status;
     row.statusReason = reason;
     this.#refresh(row);

@@ -1,4 +1,4 @@
-// Heartbeats and targets with the few fields that a test cares about.
+// Heartbeats with the few fields that a test cares about.
 import { create } from "@bufbuild/protobuf";
 import {
   type Heartbeat,
@@ -7,7 +7,6 @@ import {
   ModelStateSchema,
   ModelStatus,
 } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
-import type { RouteTarget } from "../../region/route/route-target.ts";
 
 export type ModelFields = Partial<Omit<ModelState, "$typeName" | "$unknown">>;
 export type HeartbeatFields = Partial<Omit<Heartbeat, "$typeName" | "$unknown">>;
@@ -37,20 +36,4 @@ export function heartbeatOf(edge: string, sequence: number, init: HeartbeatField
     models: [modelState()],
     ...init,
   });
-}
-
-export function targetOf(edge: string, init: Partial<RouteTarget> = {}): RouteTarget {
-  return {
-    key: `us/${edge}`,
-    edge,
-    region: "us",
-    status: "ready",
-    statusReason: "",
-    model: modelState(),
-    rttMs: 1,
-    unreported: 0,
-    penaltyMs: 0,
-    cachedTokens: 0,
-    ...init,
-  };
 }

@@ -8,6 +8,7 @@ import { EmbedRequestSchema, type Finished } from "../../../proto/gen/isthmus/v1
 import { ModelStatus, RegionSummarySchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { explain } from "../../../region/gateway/explanation.ts";
 import { relayedFault } from "../../../region/gateway/relayed-fault.ts";
+import { plainRequest } from "../../../region/route/route-request.ts";
 import { Caller } from "../../runtime/continuation/scripted-source.ts";
 import { eventually } from "../../support/eventually.ts";
 import { pacedTruth } from "../../support/paced-backend.ts";
@@ -265,8 +266,7 @@ test("the explanation shows every edge, its terms, and why it lost", async (t) =
   gone.say({ draining: true });
   const { edges, peers } = region;
   const inputs = { region: "us", edges, peers, random: () => 0 };
-  const route = { model: "m", version: "", preferredVersion: "", promptTokens: 100 };
-  const told = explain(inputs, route);
+  const told = explain(inputs, plainRequest("m", 100));
   t.is(told.chosen, "us/us-1");
   t.deepEqual(
     told.edges.map(({ edge, candidate }) => [edge, candidate]),
@@ -276,6 +276,8 @@ test("the explanation shows every edge, its terms, and why it lost", async (t) =
       ["us-3", false],
     ],
   );
-  t.true((told.edges[1]?.terms?.prefillMs ?? 0) >= 100_000);
+  const [, second] = told.edges;
+  t.true(second?.candidate && "terms" in second && second.terms.prefillMs >= 100_000);
+  t.regex(second?.reason ?? "", /slower than us-1, .* of it prefill/);
   t.regex(told.edges[2]?.reason ?? "", /draining/);
 });

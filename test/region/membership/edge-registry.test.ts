@@ -6,6 +6,7 @@ import { edgeId, regionId } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import { EdgeRegistry } from "../../../region/membership/edge-registry.ts";
 import type { MembershipChange } from "../../../region/membership/membership.ts";
+import { plainRequest } from "../../../region/route/route-request.ts";
 import { silentLog } from "../../../runtime/log.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { type FakeTrunk, fakeTrunk } from "../fake-trunk.ts";
@@ -53,23 +54,34 @@ test("a restarted edge gets a new trunk, and the old one says nothing any more",
   const { trunks, registry, beat, statusOf } = setUp();
   beat("a", 1);
   trunks[0]!.become("up");
-  registry.ledger.begin("a", "m");
+  registry.table.dispatched("a", "m", plainRequest("m", 1), 0);
+  t.is(registry.table.summary("m", 0)?.freeSlots, 7);
   beat("a", 1, { incarnation: 2n });
   t.true(trunks[0]!.closed);
-  t.is(registry.ledger.unreported("a", "m"), 0);
   trunks[0]!.become("up");
   t.is(statusOf("a"), "suspect");
   trunks[1]!.become("up");
   t.is(statusOf("a"), "ready");
+  t.is(registry.table.summary("m", 0)?.freeSlots, 8);
 });
 
-test("a report takes in what was sent before it", (t) => {
-  const { registry, beat } = setUp();
+test("routing follows: what is ready gets work, a report takes in what was sent before it", (t) => {
+  const { clock, trunks, registry, beat } = setUp();
+  const chosen = () => {
+    const nowMs = clock.monotonicMs();
+    return registry.table.decide(plainRequest("m", 1), nowMs, () => 0).chosen?.edge;
+  };
   beat("a", 1);
-  registry.ledger.begin("a", "m");
-  t.is([...registry.targets("m")][0]?.unreported, 1);
+  t.is(chosen(), undefined);
+  trunks[0]!.become("up");
+  t.is(chosen(), "a");
+  registry.table.dispatched("a", "m", plainRequest("m", 1), clock.monotonicMs());
+  t.is(registry.table.summary("m", 0)?.freeSlots, 7);
+  clock.advance(100);
   beat("a", 2);
-  t.is([...registry.targets("m")][0]?.unreported, 0);
+  t.is(registry.table.summary("m", 0)?.freeSlots, 8, "it says that nothing is active");
+  trunks[0]!.become("down");
+  t.is(chosen(), undefined);
 });
 
 test("an edge that stays away is dead, then forgotten, its trunk closed", async (t) => {

@@ -1,4 +1,4 @@
-// What a region remembers of the prompt heads that its edges hold.
+// Prompts share the names of the blocks that they share, from the start.
 import { create } from "@bufbuild/protobuf";
 import test from "ava";
 import fc from "fast-check";
@@ -6,7 +6,6 @@ import {
   type GenerateRequest,
   GenerateRequestSchema,
 } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
-import { PrefixIndex } from "../../../region/route/prefix-index.ts";
 import { BLOCK_CHARS, promptBlocks } from "../../../runtime/prefix/prompt-blocks.ts";
 
 function textRequest(text: string, model = "m"): GenerateRequest {
@@ -28,17 +27,4 @@ test("two prompts share exactly the blocks that are the same from the start", (t
   );
   const text = "x".repeat(BLOCK_CHARS);
   t.notDeepEqual(promptBlocks(textRequest(text)), promptBlocks(textRequest(text, "other")));
-});
-
-test("an edge is credited with the head it was sent, and the last few are remembered", (t) => {
-  const index = new PrefixIndex();
-  const blocks = promptBlocks(textRequest("y".repeat(4 * BLOCK_CHARS)));
-  index.sent(blocks.slice(0, 2), "a");
-  index.sent(blocks, "b");
-  const tokens = index.cachedTokens(blocks);
-  t.is(tokens.get("a"), (2 * BLOCK_CHARS) / 4);
-  t.is(tokens.get("b"), BLOCK_CHARS);
-  t.is(tokens.get("c"), undefined);
-  for (const edge of ["c", "d", "e", "f"]) index.sent(blocks, edge);
-  t.false(index.cachedTokens(blocks).has("b"));
 });

@@ -1,24 +1,6 @@
-// The two accounts that correct an edge's own report: what was sent since, and how it went.
+// What recent failures add to the predictions of a place, and how that fades.
 import test from "ava";
-import { DispatchLedger } from "../../../region/route/dispatch-ledger.ts";
 import { FailurePenalty } from "../../../region/route/failure-penalty.ts";
-
-test("only what was sent or ended since the report corrects it", (t) => {
-  const ledger = new DispatchLedger();
-  const done = ledger.begin("a", "m");
-  ledger.begin("a", "m");
-  t.is(ledger.unreported("a", "m"), 2);
-  ledger.reported("a");
-  t.is(ledger.unreported("a", "m"), 0);
-  done();
-  done();
-  t.is(ledger.unreported("a", "m"), -1);
-  ledger.begin("a", "m");
-  t.is(ledger.unreported("a", "m"), 0);
-  t.is(ledger.unreported("a", "other"), 0);
-  ledger.forget("a");
-  t.is(ledger.unreported("a", "m"), 0);
-});
 
 test("failures add up to a bound and fade; success halves them; a caller's add none", (t) => {
   const penalty = new FailurePenalty();

@@ -5,12 +5,8 @@
 // An ejected edge comes back after a hold-down that grows with each ejection, on trial: it gets one
 // request, and whether that succeeds decides. How many may be out at once is outliers.ts's rule.
 import type { FaultCode } from "../../proto/fault.ts";
+import { FadingPenalty } from "./fading-penalty.ts";
 
-const HALF_LIFE_MS = 5000;
-const PENALTY_MAX_MS = 30_000;
-/** Below this a penalty is forgotten. */
-const NEGLIGIBLE_MS = 1;
-const SUCCESS_FACTOR = 0.5;
 /** Faults in a row that take an edge out. */
 export const FAULTS_MAX = 3;
 export const HOLD_MS = 1000;
@@ -21,16 +17,6 @@ const SLOWNESS_WEIGHT = 0.2;
 /** Answers that must have been measured before an edge can be called slow. */
 const SLOWNESS_SAMPLES_MIN = 8;
 
-/** What one failure adds; a fault of the caller's own making adds nothing. */
-const penaltyOf: Partial<Record<FaultCode, number>> = {
-  overloaded: 200,
-  draining: 1000,
-  "model-absent": 1000,
-  unavailable: 1000,
-  "link-lost": 2000,
-  "engine-crashed": 2000,
-  internal: 2000,
-};
 /** Faults that say that something is wrong with the edge. */
 const counted: ReadonlySet<FaultCode> = new Set([
   "unavailable",
@@ -40,18 +26,17 @@ const counted: ReadonlySet<FaultCode> = new Set([
 ]);
 
 /** in: as any other. out: ejected. trial: may get one request. probed: that one is under way. */
-export type StandingPhase = "in" | "out" | "trial" | "probed";
+export type RecordPhase = "in" | "out" | "trial" | "probed";
 
-export class Standing {
-  phase: StandingPhase = "in";
+export class TrackRecord {
+  phase: RecordPhase = "in";
   /** When it may come back on trial. */
   untilMs = 0;
   cause = "";
   #level = 0;
   #ejectedMs = -Infinity;
   #faults = 0;
-  #penaltyMs = 0;
-  #penaltyAtMs = 0;
+  readonly #penalty = new FadingPenalty();
   #slowness = 0;
   #answers = 0;
 
@@ -60,13 +45,11 @@ export class Standing {
   }
 
   get hasPenalty(): boolean {
-    return this.#penaltyMs > 0;
+    return this.#penalty.isAny;
   }
 
   penaltyMs(nowMs: number): number {
-    if (this.#penaltyMs === 0) return 0;
-    const ms = this.#penaltyMs * 0.5 ** ((nowMs - this.#penaltyAtMs) / HALF_LIFE_MS);
-    return ms >= NEGLIGIBLE_MS ? ms : 0;
+    return this.#penalty.msAt(nowMs);
   }
 
   /** Mean logarithm of measured to predicted time to first token; null while hardly measured. */
@@ -76,8 +59,7 @@ export class Standing {
 
   /** Notes a failure, of the one request on trial or another. True when it should be ejected. */
   failed(code: FaultCode, isProbe: boolean, nowMs: number): boolean {
-    const added = penaltyOf[code] ?? 0;
-    if (added > 0) this.#addPenalty(added, nowMs);
+    this.#penalty.failed(code, nowMs);
     if (!counted.has(code)) {
       if (isProbe) this.abandoned();
       return false;
@@ -89,11 +71,14 @@ export class Standing {
     return isProbe || this.#faults >= FAULTS_MAX;
   }
 
-  /** Notes an answer, and how its first token compared with what was predicted. */
-  answered(ttftMs: number, predictedMs: number, nowMs: number): void {
+  /** Notes that a request went well. */
+  succeeded(nowMs: number): void {
     this.#faults = 0;
-    this.#penaltyMs = this.penaltyMs(nowMs) * SUCCESS_FACTOR;
-    this.#penaltyAtMs = nowMs;
+    this.#penalty.succeeded(nowMs);
+  }
+
+  /** Notes how long a first token took, against what was predicted. */
+  timed(ttftMs: number, predictedMs: number): void {
     const ratio = Math.log(Math.max(ttftMs, 1) / Math.max(predictedMs, 1));
     const weight = Math.max(SLOWNESS_WEIGHT, 1 / (this.#answers + 1));
     this.#slowness += weight * (ratio - this.#slowness);
@@ -134,10 +119,5 @@ export class Standing {
 
   get #holdMs(): number {
     return Math.min(HOLD_MS * 2 ** this.#level, HOLD_MAX_MS);
-  }
-
-  #addPenalty(addedMs: number, nowMs: number): void {
-    this.#penaltyMs = Math.min(this.penaltyMs(nowMs) + addedMs, PENALTY_MAX_MS);
-    this.#penaltyAtMs = nowMs;
   }
 }
