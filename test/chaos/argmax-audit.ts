@@ -6,7 +6,7 @@ import { createClient } from "../../runtime/grpc/bridge.ts";
 import { openChannel } from "../../runtime/grpc/channel.ts";
 import { metadataNumber } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
-import { chatRequest, EPSILON_LOGITS } from "../e2e/stream-set.ts";
+import { EPSILON_LOGITS } from "../e2e/stream-set.ts";
 import type { StreamLog } from "./stream-log.ts";
 
 export const DEMO_MODEL = join(import.meta.dirname, "../../deploy/demo-model/commands-q8_0.gguf");
@@ -22,7 +22,7 @@ export interface AuditVerdict {
   readonly truncated: number;
 }
 
-/** Scores each complete stream on the edge or gateway at `address`. */
+/** Scores each complete stream of a free answer on the edge or gateway at `address`. */
 export async function auditStreams(
   logs: readonly StreamLog[],
   address: string,
@@ -31,30 +31,26 @@ export async function auditStreams(
   const channel = openChannel(address);
   const judge = createClient(Inference, channel);
   const judged = new Map<string, Promise<ScoreResponse>>();
+  const free = logs.filter(({ question }) => question.isFree);
   let worstGap = 0;
   let wrong = 0;
   let truncated = 0;
-  for (const { prompt, ids, finished } of logs) {
-    const request = chatRequest(prompt);
+  for (const { question, ids, finished } of free) {
+    const { model, prompt, maxTokens } = question.request;
     const isStopped = finished?.reason === FinishReason.STOP;
     const forced = isStopped ? [...ids, endOfText] : ids;
-    const key = JSON.stringify([prompt, forced]);
-    const { model } = request;
-    const asked =
-      judged.get(key) ??
-      Promise.resolve(judge.score({ model, prompt: request.prompt, ids: forced }));
+    const key = JSON.stringify([question.id, forced]);
+    const asked = judged.get(key) ?? Promise.resolve(judge.score({ model, prompt, ids: forced }));
     judged.set(key, asked);
     const gaps = (await asked).scores.map(({ gap }) => gap);
     const worst = Math.max(0, ...gaps.slice(0, ids.length));
     worstGap = Math.max(worstGap, worst);
     if (worst > EPSILON_LOGITS || gaps.length !== forced.length) wrong += 1;
-    const isWhole = isStopped
-      ? (gaps.at(-1) ?? 0) <= EPSILON_LOGITS
-      : ids.length === request.maxTokens;
+    const isWhole = isStopped ? (gaps.at(-1) ?? 0) <= EPSILON_LOGITS : ids.length === maxTokens;
     if (!isWhole) truncated += 1;
   }
   channel.close();
-  return { streams: logs.length, worstGap, wrong, truncated };
+  return { streams: free.length, worstGap, wrong, truncated };
 }
 
 function endTokenOf(path: string): number {

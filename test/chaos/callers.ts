@@ -7,7 +7,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { createClient, messagesOf } from "../../runtime/grpc/bridge.ts";
 import { openChannel } from "../../runtime/grpc/channel.ts";
 import type { SeededRandom } from "../../sync/formats/seeded-random.ts";
-import { chatRequest } from "../e2e/stream-set.ts";
+import type { Question } from "./question.ts";
 import { type Door, StreamLog } from "./stream-log.ts";
 
 /** One that takes longer is stuck. */
@@ -20,7 +20,7 @@ const RETRY_MAX_MS = 2000;
 
 export interface OpenDoor extends Disposable {
   readonly door: Door;
-  open(prompt: string): AsyncIterable<GenerateResponse>;
+  open(question: Question): AsyncIterable<GenerateResponse>;
 }
 
 /** A plain gRPC caller of one gateway or edge; it dies with that. */
@@ -29,9 +29,9 @@ export function plainDoor(door: Door, address: string, clock: Clock): OpenDoor {
   const client = createClient(Inference, channel);
   return {
     door,
-    open(prompt) {
+    open({ request }) {
       const deadlineMs = clock.now() + REQUEST_MAX_MS;
-      return messagesOf(client.generate(chatRequest(prompt), { deadlineMs }));
+      return messagesOf(client.generate(request, { deadlineMs }));
     },
     [Symbol.dispose]: () => channel.close(),
   };
@@ -43,7 +43,7 @@ export async function sdkDoor(name: string, seeds: readonly string[]): Promise<O
   const settings: CallSettings = { timeoutMs: REQUEST_MAX_MS };
   return {
     door: { kind: "sdk", name },
-    open: (prompt) => client.generate(chatRequest(prompt), settings),
+    open: ({ request }) => client.generate(request, settings),
     [Symbol.dispose]: () => client.close(),
   };
 }
@@ -51,7 +51,7 @@ export async function sdkDoor(name: string, seeds: readonly string[]): Promise<O
 export interface CallerOptions {
   readonly clock: Clock;
   readonly random: SeededRandom;
-  readonly prompts: readonly string[];
+  readonly questions: readonly Question[];
   /** Streams under way end by themselves after it. */
   readonly stop: AbortSignal;
   readonly onOpen: (log: StreamLog) => void;
@@ -59,9 +59,9 @@ export interface CallerOptions {
 
 /** Streams until told to stop; returns when the last stream has ended. */
 export async function callWithoutEnd(caller: OpenDoor, options: CallerOptions): Promise<void> {
-  const { clock, random, prompts, stop } = options;
+  const { clock, random, questions, stop } = options;
   while (!stop.aborted) {
-    const log = new StreamLog(caller.door, random.pick(prompts), clock.monotonicMs());
+    const log = new StreamLog(caller.door, random.pick(questions), clock.monotonicMs());
     options.onOpen(log);
     await ask(caller, log, options);
     await pause(clock, -Math.log(1 - random.next()) * PAUSE_MEAN_MS);
@@ -73,7 +73,7 @@ async function ask(caller: OpenDoor, log: StreamLog, options: CallerOptions): Pr
   const { clock, stop } = options;
   for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(2 * retryMs, RETRY_MAX_MS)) {
     try {
-      for await (const event of caller.open(log.prompt)) log.take(event, clock.monotonicMs());
+      for await (const event of caller.open(log.question)) log.take(event, clock.monotonicMs());
       if (log.finished === null) log.fail("ended without its last event", clock.monotonicMs());
       return;
     } catch (thrown) {

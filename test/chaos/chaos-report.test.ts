@@ -4,18 +4,27 @@ import test from "ava";
 import {
   FinishedSchema,
   FinishReason,
+  GenerateRequestSchema,
   GenerateResponseSchema,
   MoveSchema,
   StartedSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { type ChaosInput, percentiles, reportOf } from "./chaos-report.ts";
 import type { FaultRecord } from "./fault-record.ts";
+import type { Question } from "./question.ts";
 import { type Door, StreamLog } from "./stream-log.ts";
 
+const question = {
+  id: "asked",
+  request: create(GenerateRequestSchema),
+  isFree: true,
+  isSteady: true,
+};
 const sdk: Door = { kind: "sdk", name: "sdk-1" };
 
 interface Script {
   readonly door?: Door;
+  readonly question?: Question;
   readonly openedMs?: number;
   /** Token positions and their times. */
   readonly tokens?: readonly (readonly [index: number, ms: number])[];
@@ -26,7 +35,7 @@ interface Script {
 
 function logOf(script: Script): StreamLog {
   const { door = sdk, openedMs = 0, tokens = [[0, 10]], moves = [], end = "finished" } = script;
-  const log = new StreamLog(door, "prompt", openedMs);
+  const log = new StreamLog(door, script.question ?? question, openedMs);
   const take = (event: Parameters<typeof create<typeof GenerateResponseSchema>>[1], ms: number) =>
     log.take(create(GenerateResponseSchema, event), ms);
   const lastMs = tokens.at(-1)?.[1] ?? openedMs;
@@ -75,7 +84,7 @@ function report(input: Partial<ChaosInput>) {
     faults: [],
     missing: new Set(),
     audit: { streams: logs.length, worstGap: 0, wrong: 0, truncated: 0 },
-    undisturbed: new Map([["prompt", "x"]]),
+    undisturbed: new Map([["asked", "x"]]),
     crashes: [],
     ...input,
   });
@@ -101,7 +110,8 @@ test("each target can be missed, and says so", (t) => {
     moves: [{ atToken: 1, fromEdge: "us-1" }],
   });
   const audit = { streams: 1, worstGap: 0, wrong: 0, truncated: 0 };
-  const twin = new Map([["prompt", "xx"]]);
+  const brace = new Map([["asked", "x{"]]);
+  const twin = new Map([["asked", "xx"]]);
   const misses: [string, Partial<ChaosInput>, RegExp][] = [
     ["nothing ran", { logs: [] }, /no request/],
     ["incomplete", { logs: [logOf({ end: "failed" })] }, /1 acknowledged .* incomplete/],
@@ -121,9 +131,17 @@ test("each target can be missed, and says so", (t) => {
       },
       /1 tokens were doubled/,
     ],
+    [
+      "a misfit",
+      {
+        logs: [logOf({ question: { ...question, isFree: false }, text: "{" })],
+        undisturbed: brace,
+      },
+      /don't fit their schema/,
+    ],
     ["wrong", { audit: { ...audit, wrong: 1 } }, /no argmax/],
     ["truncated", { audit: { ...audit, truncated: 1 } }, /the model goes on/],
-    ["different", { undisturbed: new Map([["prompt", "y"]]) }, /byte-identical/],
+    ["different", { undisturbed: new Map([["asked", "y"]]) }, /byte-identical/],
     ["noticed late", { faults: [slow] }, /detection takes 2000 ms/],
     [
       "a region's loss",

@@ -1,4 +1,5 @@
 // Figures of a chaos run, from what callers logged and what was dealt; and the targets they missed.
+import { FinishReason } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { AuditVerdict } from "./argmax-audit.ts";
 import { type Cost, costOf } from "./fault-cost.ts";
 import type { FaultRecord } from "./fault-record.ts";
@@ -37,7 +38,7 @@ export interface ChaosInput {
   readonly faults: readonly FaultRecord[];
   readonly missing: ReadonlySet<FaultKind>;
   readonly audit: AuditVerdict;
-  /** What each prompt is answered when nothing disturbs. */
+  /** What each question is answered when nothing disturbs, by its id. */
   readonly undisturbed: ReadonlyMap<string, string>;
   /** Processes that ended though nobody ended them. */
   readonly crashes: readonly string[];
@@ -81,8 +82,11 @@ function figuresOf(input: ChaosInput) {
     lost: sum(logs.map(({ lost }) => lost)),
     doubled: sum(logs.map(({ doubled }) => doubled)),
     broken: logs.flatMap(({ broken }) => broken),
+    /** Constrained answers that are no JSON. */
+    misfits: complete.filter((log) => !log.question.isFree && !isJson(log)).length,
     tokens: sum(complete.map(({ ids }) => ids.length)),
     audit,
+    /** Of the streams whose answers hang on no near-tie anyway. */
     identicalShare: identicalShare(complete, input),
     identicalShareOfMoved: identicalShare(
       complete.filter((log) => log.isMoved),
@@ -114,6 +118,7 @@ function missedTargets(figures: ChaosFigures): string[] {
     [figures.lost > 0, `${figures.lost} tokens were lost`],
     [figures.doubled > 0, `${figures.doubled} tokens were doubled`],
     [figures.broken.length > 0, `streams out of order: ${figures.broken.slice(0, 3).join("; ")}`],
+    [figures.misfits > 0, `${figures.misfits} constrained answers don't fit their schema`],
     [audit.wrong > 0, `${audit.wrong} streams hold a token that is no argmax`],
     [audit.truncated > 0, `${audit.truncated} streams end where the model goes on`],
     [
@@ -163,9 +168,21 @@ function identicalShare(
   logs: readonly StreamLog[],
   { undisturbed }: Pick<ChaosInput, "undisturbed">,
 ): number | null {
-  if (logs.length === 0) return null;
-  const same = logs.filter(({ prompt, text }) => undisturbed.get(prompt) === text).length;
-  return Number((same / logs.length).toFixed(4));
+  const steady = logs.filter(({ question }) => question.isSteady);
+  if (steady.length === 0) return null;
+  const same = steady.filter(({ question, text }) => undisturbed.get(question.id) === text).length;
+  return Number((same / steady.length).toFixed(4));
+}
+
+/** One that used up its tokens has no end to judge. */
+function isJson({ text, finished }: StreamLog): boolean {
+  if (finished?.reason === FinishReason.LENGTH) return true;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function kindFigures(faults: readonly FaultRecord[], costs: readonly Cost[]): KindFigures[] {

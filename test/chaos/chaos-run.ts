@@ -2,7 +2,6 @@
 // and the judgement.
 import { systemClock } from "../../runtime/clock.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
-import { prompts } from "../e2e/stream-set.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
 import { auditStreams } from "./argmax-audit.ts";
 import { callWithoutEnd, type OpenDoor, plainDoor, sdkDoor } from "./callers.ts";
@@ -12,11 +11,9 @@ import type { FaultRecord } from "./fault-record.ts";
 import { type FaultKind, planFaults } from "./fault-schedule.ts";
 import { layLinks, type MeshLinks } from "./mesh-links.ts";
 import { Operator } from "./operator.ts";
+import { type Question, questions } from "./question.ts";
 import { StreamLog } from "./stream-log.ts";
 
-/** Commands in one prompt: the answers have some 15, 25 and 60 tokens. */
-const COMMAND_COUNTS = [1, 3, 10];
-const PROMPTS_OF_EACH = 8;
 const SDK_CALLERS = 6;
 /** A stream this far into its answer may end before a blow lands. */
 const FRESH_SHARE_MAX = 0.6;
@@ -71,7 +68,7 @@ async function disturb(
   const random = seededRandom(seed);
   const operator = new Operator(mesh.http("coordinator"), new AbortController().signal);
   if (kinds.includes("rollout")) await operator.publishTwin(mesh.handle.layout.shape.dir);
-  const wanted = mixedPrompts();
+  const wanted = questions();
   const [judge] = mesh.handle.layout.regions;
   const judgeAddress = mesh.grpc(judge?.name ?? "");
   say("listening to calm answers");
@@ -85,7 +82,7 @@ async function disturb(
     callWithoutEnd(door, {
       clock: systemClock,
       random: seededRandom(seed + 1 + at),
-      prompts: wanted,
+      questions: wanted,
       stop: stop.signal,
       onOpen: (log) => logs.push(log),
     }),
@@ -105,7 +102,7 @@ async function disturb(
   say("judging what was delivered");
   const complete = logs.filter((log) => log.isComplete);
   const audit = await auditStreams(complete, judgeAddress);
-  const answers = new Map([...undisturbed].map(([prompt, { text }]) => [prompt, text]));
+  const answers = new Map([...undisturbed].map(([id, { text }]) => [id, text]));
   return reportOf({
     ...{ seed, seconds, logs, faults: records, missing, audit, crashes },
     undisturbed: answers,
@@ -121,7 +118,7 @@ function freshStreams(
   let fresh = 0;
   // The newest are last: those before the oldest that still runs are of no interest.
   for (const log of logs.slice(-OPEN_LOGS_MAX)) {
-    const expected = undisturbed.get(log.prompt)?.ids.length ?? 0;
+    const expected = undisturbed.get(log.question.id)?.ids.length ?? 0;
     if (log.isMidwayAt(edge) && log.ids.length < FRESH_SHARE_MAX * expected) fresh += 1;
   }
   return fresh;
@@ -141,21 +138,13 @@ async function openDoors(mesh: TestMesh, links: MeshLinks): Promise<OpenDoor[]> 
   return [...plain, ...(await Promise.all(sdk))];
 }
 
-function mixedPrompts(): string[] {
-  const total = COMMAND_COUNTS.reduce((sum, count) => sum + count * PROMPTS_OF_EACH, 0);
-  const commands = prompts(total);
-  return COMMAND_COUNTS.flatMap((count) =>
-    Array.from({ length: PROMPTS_OF_EACH }, () => commands.splice(0, count).join(" and ")),
-  );
-}
-
-async function calmAnswers(address: string, wanted: readonly string[]) {
+async function calmAnswers(address: string, wanted: readonly Question[]) {
   using door = plainDoor({ kind: "gateway", name: "calm" }, address, systemClock);
   const answers = new Map<string, StreamLog>();
-  for (const prompt of wanted) {
-    const log = new StreamLog(door.door, prompt, 0);
-    for await (const event of door.open(prompt)) log.take(event, 0);
-    answers.set(prompt, log);
+  for (const question of wanted) {
+    const log = new StreamLog(door.door, question, 0);
+    for await (const event of door.open(question)) log.take(event, 0);
+    answers.set(question.id, log);
   }
   return answers;
 }

@@ -64,7 +64,7 @@ function tell(report: ChaosReport): void {
     `doors         ${report.fellWithTheirDoor} plain callers fell with their own gateway or edge`,
     `moved         ${report.moved} streams, ${report.moves} moves`,
     `tokens        ${report.tokens}, lost ${report.lost}, doubled ${report.doubled}, ` +
-      `truncated streams ${audit.truncated}`,
+      `truncated streams ${audit.truncated}, misfits ${report.misfits}`,
     `argmax        ${audit.streams} streams judged, ${audit.wrong} wrong, ` +
       `worst gap ${audit.worstGap.toFixed(4)} logits`,
     `identical     ${report.identicalShare} of all, ${report.identicalShareOfMoved} of the moved`,

@@ -4,6 +4,7 @@ import type {
   GenerateResponse,
   Started,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
+import type { Question } from "./question.ts";
 
 /** The way by which a caller reaches the mesh. */
 export interface Door {
@@ -14,7 +15,7 @@ export interface Door {
 
 export class StreamLog {
   readonly door: Door;
-  readonly prompt: string;
+  readonly question: Question;
   readonly openedMs: number;
   readonly ids: number[] = [];
   /** When each token arrived, by position. */
@@ -34,9 +35,9 @@ export class StreamLog {
   /** Events that contradict the order of a stream. */
   readonly broken: string[] = [];
 
-  constructor(door: Door, prompt: string, openedMs: number) {
+  constructor(door: Door, question: Question, openedMs: number) {
     this.door = door;
-    this.prompt = prompt;
+    this.question = question;
     this.openedMs = openedMs;
   }
 
