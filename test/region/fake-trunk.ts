@@ -32,6 +32,7 @@ export function fakeTrunk(address: string): FakeTrunk {
     closed: false,
     generate(request: GenerateRequest, context: CallContext, onEvent: OnEvent) {
       calls.push({ request, context, onEvent });
+      context.inquiry?.answeredBy(() => ({ phase: "generating", silentMs: 0 }));
       return new Promise<void>((_, reject) => {
         context.signal.addEventListener("abort", () => reject(new Fault("cancelled", "aborted")));
       });

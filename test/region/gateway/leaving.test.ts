@@ -70,11 +70,11 @@ test("a trunk silent for a second is left before it is given up", async (t) => {
   t.deepEqual(caller.trouble, []);
 });
 
-test("an edge whose heartbeats stop but whose trunk answers keeps its streams", (t) => {
+test("an edge whose heartbeats stop but whose trunk answers keeps its streams", async (t) => {
   const mesh = setUp();
   streamOn(mesh).done.catch(() => {}); // nobody ends it in this test
   for (let k = 0; k < 20; k += 1) {
-    mesh.clock.advance(250);
+    await mesh.clock.advanceAsync(250);
     mesh.beat("b");
   }
   t.false(mesh.a.calls[0]?.context.signal.aborted);
