@@ -7,7 +7,8 @@ export function deadEnd({ started, delivery }: StreamState, fault: Fault): Fault
   if (started === null) return fault;
   const { code, retryAfterMs, param } = fault;
   const count = delivery.ids.length;
-  const message = `nothing in reach could go on with the stream after ${count} tokens: ${fault.message}`;
+  const what = `nothing in reach could go on with the stream after ${count} tokens`;
+  const message = `${what}: ${fault.message}`;
   return new Fault(code, message, { stage: "interrupted", retryAfterMs, param, cause: fault });
 }
 

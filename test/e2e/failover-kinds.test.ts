@@ -1,5 +1,5 @@
 // Streams of every kind outlive what befalls the mesh: output that a schema constrains, sampling,
-// several choices; an engine that freezes behind a live edge, a rollout, the loss of a whole region.
+// several choices; an engine that freezes behind a live edge, a rollout, a whole region lost.
 import { readdirSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -14,7 +14,7 @@ export interface Opened {
   readonly fail: (fault: Fault) => void;
 }
 
-/** A continuation over candidates by name; every source opened waits for the test to speak for it. */
+/** A continuation over candidates by name; sources wait for the test to speak for them. */
 export function setUp(names: readonly string[], hints: SourceHints = {}) {
   const clock = new ManualClock();
   const opened: Opened[] = [];

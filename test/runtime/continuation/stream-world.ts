@@ -1,5 +1,5 @@
 // A stream among sources that speak, fail, fall silent and answer in any order that a schedule
-// says. Every source makes tokens of its own, so that a token of the wrong one can't pass for right.
+// says. Every source makes tokens of its own, so that a wrong one's token can't pass for right.
 import { Fault, type FaultCode } from "../../../proto/fault.ts";
 import type {
   GenerateRequest,

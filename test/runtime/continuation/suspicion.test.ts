@@ -72,7 +72,7 @@ test("a relay that is asked answers for itself, as long as the stream lasts", as
   await outer;
 });
 
-test("a second source races a late first token: one wins, the other's work is counted", async (t) => {
+test("a second source races a late first token: one wins, the other is counted", async (t) => {
   const { clock, opened, hedged, continuation } = setUp(["a", "b", "c"], { hedgeAfterMs: 80 });
   const caller = new Caller();
   const done = continuation.generate(promptRequest(), never(), caller.onEvent);
@@ -121,7 +121,7 @@ test("when the first fails while the second races, the second serves", async (t)
   t.is(caller.text, "ok");
 });
 
-test("a begun stream that stays alone ends in bounded time, and says how far it came", async (t) => {
+test("a begun stream that stays alone ends in time, and says how far it came", async (t) => {
   const { clock, opened, live, continuation } = setUp(["a"]);
   const done = continuation.generate(promptRequest(), never(), () => {});
   opened[0]!.onEvent(started("a"));

@@ -99,7 +99,7 @@ test("a cancel travels in band: the peer's engine stops, the trunk lives on", as
   t.is(trunk.state, "up");
 });
 
-test("a completion given up for a reason rejects with it, and the peer's engine stops", async (t) => {
+test("a completion given up for a reason rejects with it, and the peer stops", async (t) => {
   const backend = pacedBackend({ edge: "e", intervalMs: 1 });
   const server = await serve(backend);
   t.teardown(() => server.stop());
@@ -129,7 +129,7 @@ test("a fault keeps its code, hint and field across the trunk", async (t) => {
   t.is((await refused).code, "invalid-argument");
 });
 
-test("a question travels in band, and is answered by whoever works on the completion", async (t) => {
+test("a question travels in band to whoever works on the completion", async (t) => {
   const backend = pacedBackend({ edge: "e", intervalMs: 1 });
   let silentMs = 0;
   const server = await serve({
