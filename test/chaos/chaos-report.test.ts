@@ -64,7 +64,7 @@ function logOf(script: Script): StreamLog {
 function faultOf(fault: Partial<FaultRecord>): FaultRecord {
   return {
     kind: "edge-kill",
-    victim: { name: "us-1", edges: ["us-1"], doors: ["us-1"], watcher: "us" },
+    victim: { name: "us-1", regions: ["us"], edges: ["us-1"], doors: ["us-1"], watcher: "us" },
     midway: 1,
     dealtMs: 100,
     healedMs: 5000,
@@ -100,7 +100,7 @@ test("each target can be missed, and says so", (t) => {
   const slow = faultOf({ suspectedMs: 2100 });
   const lostRegion = faultOf({
     kind: "region-loss",
-    victim: { name: "us", edges: ["us-1"], doors: ["us"], watcher: "" },
+    victim: { name: "us", regions: ["us"], edges: ["us-1"], doors: ["us"], watcher: "" },
   });
   const late = logOf({
     tokens: [

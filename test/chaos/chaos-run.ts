@@ -26,6 +26,8 @@ export interface ChaosOptions {
   readonly kinds: readonly FaultKind[];
   readonly regions?: readonly string[];
   readonly edges?: number;
+  /** Faults that are dealt at once, each in a region of its own. Default 1. */
+  readonly atOnce?: number;
   readonly say?: (line: string) => void;
 }
 
@@ -65,7 +67,6 @@ async function disturb(
   say: (line: string) => void,
 ): Promise<ChaosReport> {
   const { seconds, seed, kinds } = options;
-  const random = seededRandom(seed);
   const operator = new Operator(mesh.http("coordinator"), new AbortController().signal);
   if (kinds.includes("rollout")) await operator.publishTwin(mesh.handle.layout.shape.dir);
   const wanted = questions();
@@ -88,14 +89,22 @@ async function disturb(
     }),
   );
   say(`${doors.length} callers stream; dealing faults for ${seconds} s`);
-  const { records, missing } = await dealFaults({
-    scene: { mesh, links, operator, random: () => random.next() },
-    clock: systemClock,
-    midwayAt: (edge) => freshStreams(edge, logs, undisturbed),
-    plan: planFaults(seed, kinds),
-    stop: stop.signal,
-    onFault: (record) => say(`${progressOf(record)}; ${logs.length} requests`),
-  });
+  const struck = new Set<string>();
+  const dealer = (at: number) =>
+    dealFaults({
+      scene: { mesh, links, operator },
+      clock: systemClock,
+      struck,
+      midwayAt: (edge, exceptDoors) => freshStreams(edge, exceptDoors, logs, undisturbed),
+      plan: planFaults(seed + at, kinds),
+      stop: stop.signal,
+      onFault: (record) => say(`${progressOf(record)}; ${logs.length} requests`),
+    });
+  const dealt = await Promise.all(
+    Array.from({ length: options.atOnce ?? 1 }, (_, at) => dealer(at)),
+  );
+  const records = dealt.flatMap((one) => one.records);
+  const missing = new Set(dealt.flatMap((one) => [...one.missing]));
   await Promise.all(callers);
   timer.cancel();
   for (const door of doors) door[Symbol.dispose]();
@@ -112,12 +121,14 @@ async function disturb(
 /** Streams that the edge serves and that have most of their answer still before them. */
 function freshStreams(
   edge: string,
+  exceptDoors: readonly string[],
   logs: readonly StreamLog[],
   undisturbed: ReadonlyMap<string, StreamLog>,
 ): number {
   let fresh = 0;
   // The newest are last: those before the oldest that still runs are of no interest.
   for (const log of logs.slice(-OPEN_LOGS_MAX)) {
+    if (exceptDoors.includes(log.door.name)) continue;
     const expected = undisturbed.get(log.question.id)?.ids.length ?? 0;
     if (log.isMidwayAt(edge) && log.ids.length < FRESH_SHARE_MAX * expected) fresh += 1;
   }

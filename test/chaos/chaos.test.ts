@@ -10,6 +10,7 @@ test("streams stay whole while edges die, engines crash and links fall silent", 
     seed: 3,
     kinds: ["edge-kill", "engine-kill", "link-black-hole"],
     regions: ["us", "eu"],
+    edges: 1,
     say: (line) => t.log(line),
   });
   t.deepEqual(report.failed, {}, "every request that was begun is completed");

@@ -24,6 +24,7 @@ const silentKinds: ReadonlySet<FaultKind> = new Set<FaultKind>([
   "link-one-way",
   "gateway-kill",
   "region-loss",
+  "region-dark",
 ]);
 
 export function costOf(fault: FaultRecord, logs: readonly StreamLog[]): Cost {

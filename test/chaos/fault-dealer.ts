@@ -2,11 +2,11 @@
 import type { Clock } from "../../runtime/clock.ts";
 import { pause } from "./callers.ts";
 import { deal, type Scene } from "./fault-drivers.ts";
-import type { FaultRecord } from "./fault-record.ts";
+import type { FaultRecord, Victim } from "./fault-record.ts";
 import type { FaultKind, PlannedFault } from "./fault-schedule.ts";
 import { whenSuspected, whenWhole } from "./membership-watch.ts";
 import { KindMissing } from "./operator.ts";
-import { chooseVictim, type MidwayAt } from "./victims.ts";
+import { chooseVictim, type MidwayAt, streamsOf } from "./victims.ts";
 
 /** A fault waits so long for so many streams to strike. */
 const QUARRY_MAX_MS = 3000;
@@ -19,6 +19,8 @@ export interface DealerOptions {
   readonly scene: Scene;
   readonly clock: Clock;
   readonly midwayAt: MidwayAt;
+  /** Regions that a dealer strikes now; dealers at work at once share it and spare each other's. */
+  readonly struck: Set<string>;
   readonly plan: Iterator<PlannedFault>;
   readonly stop: AbortSignal;
   readonly onFault: (record: FaultRecord) => void;
@@ -37,7 +39,7 @@ export async function dealFaults(options: DealerOptions): Promise<DealtFaults> {
   while (!options.stop.aborted) {
     const { value: planned } = options.plan.next();
     if (missing.has(planned.kind)) {
-      if (missing.size > 0 && (await onlyMissing(options))) break;
+      await pause(options.clock, QUARRY_POLL_MS); // there may be no other kind to deal
       continue;
     }
     try {
@@ -52,21 +54,17 @@ export async function dealFaults(options: DealerOptions): Promise<DealtFaults> {
   return { records, missing };
 }
 
-/** Lets a turn pass, so that a plan of nothing but missing kinds doesn't spin. */
-async function onlyMissing({ clock, stop }: DealerOptions): Promise<boolean> {
-  await pause(clock, QUARRY_POLL_MS);
-  return stop.aborted;
-}
-
 async function dealOne(
   options: DealerOptions,
   planned: PlannedFault,
   records: FaultRecord[],
 ): Promise<void> {
-  const { scene, clock, midwayAt, onFault } = options;
+  const { scene, clock, midwayAt, onFault, struck } = options;
   const victim = await awaitQuarry(options, planned);
+  if (victim === null) return;
+  for (const region of victim.regions) struck.add(region);
   const dealtMs = clock.monotonicMs();
-  const midway = victim.edges.reduce((sum, edge) => sum + midwayAt(edge), 0);
+  const midway = streamsOf(victim, midwayAt);
   const record: FaultRecord = {
     ...{ kind: planned.kind, victim, midway, dealtMs },
     ...{ healedMs: 0, wholeMs: 0, suspectedMs: null, problem: "" },
@@ -93,20 +91,24 @@ async function dealOne(
     record.suspectedMs = await suspected;
   }
   record.healedMs = clock.monotonicMs();
-  record.wholeMs = await whenWhole(scene.mesh, clock, WHOLE_MAX_MS);
+  record.wholeMs = await whenWhole(scene.mesh, clock, victim.regions, WHOLE_MAX_MS);
+  for (const region of victim.regions) struck.delete(region);
   if (record.wholeMs === 0) record.problem ||= `not whole ${WHOLE_MAX_MS / 1000} s later`;
   onFault(record);
 }
 
-/** Whom to strike, once it has streams midway; after a while, whoever the draw says. */
-async function awaitQuarry(options: DealerOptions, planned: PlannedFault) {
-  const { scene, clock, midwayAt } = options;
+/** Whom to strike, once it has streams midway; after a while, whoever the draw says, if anybody. */
+async function awaitQuarry(options: DealerOptions, planned: PlannedFault): Promise<Victim | null> {
+  const { scene, clock, midwayAt, struck } = options;
   const endMs = clock.monotonicMs() + QUARRY_MAX_MS;
   for (;;) {
-    const victim = chooseVictim(planned, scene.mesh.handle.layout, midwayAt);
-    const midway = victim.edges.reduce((sum, edge) => sum + midwayAt(edge), 0);
-    if (midway >= QUARRY_STREAMS || victim.edges.length === 0 || clock.monotonicMs() >= endMs)
-      return victim;
+    const victim = chooseVictim(planned, scene.mesh.handle.layout, midwayAt, struck);
+    const isReady = victim !== null && (isIdle(victim) || enough(victim, midwayAt));
+    if (isReady || clock.monotonicMs() >= endMs) return victim;
     await pause(clock, QUARRY_POLL_MS);
   }
 }
+
+const isIdle = ({ edges }: Victim) => edges.length === 0;
+const enough = (victim: Victim, midwayAt: MidwayAt) =>
+  streamsOf(victim, midwayAt) >= QUARRY_STREAMS;

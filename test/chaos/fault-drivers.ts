@@ -2,18 +2,20 @@
 // the mesh started, and to the engines below them.
 import { readFileSync } from "node:fs";
 import { sendSignal } from "../../deploy/local/process-identity.ts";
+import { CENTRAL } from "../../deploy/nats/config.ts";
+import { ANYBODY } from "../../deploy/nats/wiring.ts";
 import type { TestMesh } from "../e2e/test-mesh.ts";
 import { childrenOf } from "../support/process-usage.ts";
 import type { Victim } from "./fault-record.ts";
 import type { FaultKind } from "./fault-schedule.ts";
+import type { LinkProxy } from "./link-proxy.ts";
 import type { MeshLinks } from "./mesh-links.ts";
-import { KindMissing, type Operator } from "./operator.ts";
+import type { Operator } from "./operator.ts";
 
 export interface Scene {
   readonly mesh: TestMesh;
   readonly links: MeshLinks;
   readonly operator: Operator;
-  readonly random: () => number;
 }
 
 /** Takes a fault back; returns when every process that it ended runs again. */
@@ -47,6 +49,13 @@ function restartOrder(mesh: TestMesh, names: readonly string[]): string[][] {
     names.filter(isGateway),
     names.filter((name) => !isServer(name) && !isGateway(name)),
   ];
+}
+
+function holdAll(silenced: readonly LinkProxy[]): Heal {
+  for (const link of silenced) link.blackHole();
+  return async () => {
+    for (const link of silenced) link.pass();
+  };
 }
 
 /** The process that holds an edge's model. */
@@ -104,13 +113,22 @@ const deals: Record<FaultKind, Deal> = {
       lost.map(({ name }) => name),
     );
   },
+  async "region-dark"({ mesh, links }, { name, edges }) {
+    const { regions } = mesh.handle.layout;
+    const others = regions.map((region) => region.name).filter((other) => other !== name);
+    return holdAll([
+      links.link(ANYBODY, name),
+      ...edges.map((edge) => links.link(name, edge)),
+      ...[...others].flatMap((other) => [links.link(name, other), links.link(other, name)]),
+      ...[...others, CENTRAL].flatMap((other) => [
+        links.link(`nats-${name}-g`, `nats-${other}-g`),
+        links.link(`nats-${other}-g`, `nats-${name}-g`),
+      ]),
+    ]);
+  },
   async partition({ links }, victim) {
     const [from = "", to = ""] = victim.name.split(">");
-    const cut = [links.link(from, to), links.link(`nats-${from}-g`, `nats-${to}-g`)];
-    for (const link of cut) link.blackHole();
-    return async () => {
-      for (const link of cut) link.pass();
-    };
+    return holdAll([links.link(from, to), links.link(`nats-${from}-g`, `nats-${to}-g`)]);
   },
   "nats-kill": (scene, victim) => killAll(scene, [victim.name]),
   async rollout({ operator }) {
@@ -127,5 +145,3 @@ const deals: Record<FaultKind, Deal> = {
 export function deal(kind: FaultKind, scene: Scene, victim: Victim): Promise<Heal> {
   return deals[kind](scene, victim);
 }
-
-export { KindMissing };

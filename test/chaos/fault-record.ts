@@ -5,6 +5,8 @@ import type { FaultKind } from "./fault-schedule.ts";
 export interface Victim {
   /** As people know it: an edge, a region, a server, or two regions. */
   readonly name: string;
+  /** Regions that aren't whole meanwhile. */
+  readonly regions: readonly string[];
   /** Edges whose streams must go elsewhere. */
   readonly edges: readonly string[];
   /** Doors that go down with it: plain callers there are cut off whatever the mesh does. */

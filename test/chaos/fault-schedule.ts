@@ -23,6 +23,8 @@ export const faultKinds = [
   "gateway-kill",
   /** kill -9 of everything in one region at once: gateway, edges, nats-servers. */
   "region-loss",
+  /** A whole region falls silent: nothing comes out of it any more, and nobody is told. */
+  "region-dark",
   /** One region can't reach another, which still reaches it. */
   "partition",
   /** kill -9 of one nats-server. */

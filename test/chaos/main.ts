@@ -7,6 +7,8 @@ import { type FaultKind, faultKinds, isFaultKind } from "./fault-schedule.ts";
 
 const EXIT_USAGE = 2;
 const SECONDS_A_MINUTE = 60;
+/** One of the three regions stays whole. */
+const AT_ONCE_MAX = 2;
 
 const helpText = `Streams through a local mesh while faults are dealt to it, and judges the answers.
 
@@ -16,6 +18,7 @@ Usage: npm run chaos -- [options]
   --seed N         which faults, in which order (default 1)
   --faults A,B,... kinds to deal (default all): ${faultKinds.join(", ")}
   --edges N        edges in each of the three regions (default 2)
+  --at-once N      faults at the same time, in different regions (default 1, at most 2)
   --json           the report as JSON on stdout, progress on stderr
 `;
 
@@ -25,6 +28,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     faults: { type: "string", default: faultKinds.join(",") },
     edges: { type: "string", default: "2" },
+    "at-once": { type: "string", default: "1" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -101,6 +105,7 @@ if (values.help) {
     seed: numberOf("seed", values.seed),
     kinds: kindsOf(values.faults),
     edges: numberOf("edges", values.edges),
+    atOnce: Math.min(numberOf("at-once", values["at-once"]), AT_ONCE_MAX),
     say: values.json ? note : write,
   });
   if (values.json) write(JSON.stringify(report, null, 2));

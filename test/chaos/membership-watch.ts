@@ -34,12 +34,18 @@ export async function whenSuspected(
   return null;
 }
 
-/** When every gateway calls every edge of its region ready; 0 when that takes longer than `maxMs`. */
-export async function whenWhole(mesh: TestMesh, clock: Clock, maxMs: number): Promise<number> {
+/** When these regions' gateways call all their edges ready; 0 when it takes longer than `maxMs`. */
+export async function whenWhole(
+  mesh: TestMesh,
+  clock: Clock,
+  regions: readonly string[],
+  maxMs: number,
+): Promise<number> {
+  const looked = mesh.handle.layout.regions.filter(({ name }) => regions.includes(name));
   const endMs = clock.monotonicMs() + maxMs;
   while (clock.monotonicMs() < endMs) {
     const isWhole = await Promise.all(
-      mesh.handle.layout.regions.map(async ({ name, edges }) => {
+      looked.map(async ({ name, edges }) => {
         const members = await membersOf(mesh, name);
         return edges.every((edge) => members?.get(edge.name) === "ready");
       }),

@@ -1,10 +1,11 @@
-// Whom a planned fault strikes: of those in question, one that serves streams at this moment.
-import type { MeshLayout } from "../../deploy/local/layout.ts";
+// Whom a planned fault strikes: of those in question, one that serves many streams at this moment.
+import type { MeshLayout, RegionLayout } from "../../deploy/local/layout.ts";
+import { CENTRAL } from "../../deploy/nats/config.ts";
 import type { Victim } from "./fault-record.ts";
 import type { FaultKind, PlannedFault } from "./fault-schedule.ts";
 
-/** How many streams an edge serves now. */
-export type MidwayAt = (edge: string) => number;
+/** How many streams an edge serves now that don't come through one of these doors. */
+export type MidwayAt = (edge: string, exceptDoors: readonly string[]) => number;
 
 /** Faults that strike one edge, and whether its own door goes down too. */
 const edgeKinds: Partial<Record<FaultKind, { readonly doorFalls: boolean }>> = {
@@ -19,62 +20,74 @@ const edgeKinds: Partial<Record<FaultKind, { readonly doorFalls: boolean }>> = {
   drain: { doorFalls: false },
 };
 
+/**
+ * The victim, of regions that aren't `spared`; null when there is none. Among equals the plan's draw
+ * decides.
+ */
 export function chooseVictim(
   { kind, draw }: PlannedFault,
   layout: MeshLayout,
   midwayAt: MidwayAt,
-): Victim {
-  const busiestOf = (victims: readonly Victim[]) => busiest(victims, draw, midwayAt);
+  spared: ReadonlySet<string> = new Set(),
+): Victim | null {
+  const inQuestion = victimsOf(kind, layout).filter(
+    ({ regions }) => !regions.some((region) => spared.has(region)),
+  );
+  const streams = inQuestion.map((victim) => streamsOf(victim, midwayAt));
+  const most = Math.max(0, ...streams);
+  const busiest = inQuestion.filter((_, at) => streams[at] === most);
+  return busiest[Math.floor(draw * busiest.length)] ?? null;
+}
+
+/** Streams that the victim serves and that outlive its doors. */
+export function streamsOf({ edges, doors }: Victim, midwayAt: MidwayAt): number {
+  return edges.reduce((sum, edge) => sum + midwayAt(edge, doors), 0);
+}
+
+function victimsOf(kind: FaultKind, layout: MeshLayout): Victim[] {
+  const { regions, nats } = layout;
   const edgeKind = edgeKinds[kind];
-  if (edgeKind !== undefined) return busiestOf(edgeVictims(layout, edgeKind.doorFalls));
+  if (edgeKind !== undefined) return edgeVictims(regions, edgeKind.doorFalls);
   switch (kind) {
     case "gateway-kill":
-      return busiestOf(
-        layout.regions.map(({ name }) => ({ name, edges: [], doors: [name], watcher: "" })),
-      );
+      return regions.map(({ name }) => ({
+        ...{ name, regions: [name], edges: [], doors: [name], watcher: "" },
+      }));
     case "region-loss":
-      return busiestOf(layout.regions.map(({ name, edges }) => regionVictim(name, edges)));
+    case "region-dark":
+      return regions.map(regionVictim);
     case "partition":
-      return drawn(partitions(layout), draw);
+      return partitions(regions);
     case "nats-kill":
-      return drawn(
-        layout.nats.map(({ name }) => ({ name, edges: [], doors: [], watcher: "" })),
-        draw,
-      );
+      return nats.map(({ name, region }) => ({
+        ...{ name, regions: region === CENTRAL ? [] : [region], edges: [], doors: [], watcher: "" },
+      }));
     default:
-      return { name: "everybody", edges: [], doors: [], watcher: "" };
+      return [{ name: "everybody", regions: [], edges: [], doors: [], watcher: "" }];
   }
 }
 
-function edgeVictims({ regions }: MeshLayout, doorFalls: boolean): Victim[] {
+function edgeVictims(regions: readonly RegionLayout[], doorFalls: boolean): Victim[] {
   return regions.flatMap(({ name: watcher, edges }) =>
-    edges.map(({ name }) => ({ name, edges: [name], doors: doorFalls ? [name] : [], watcher })),
+    edges.map(({ name }) => ({
+      ...{ name, regions: [watcher], edges: [name], doors: doorFalls ? [name] : [], watcher },
+    })),
   );
 }
 
-function regionVictim(name: string, edges: readonly { readonly name: string }[]): Victim {
+function regionVictim({ name, edges }: RegionLayout): Victim {
   const names = edges.map((edge) => edge.name);
-  return { name, edges: names, doors: [name, ...names], watcher: "" };
+  return { name, regions: [name], edges: names, doors: [name, ...names], watcher: "" };
 }
 
-function partitions({ regions }: MeshLayout): Victim[] {
+function partitions(regions: readonly RegionLayout[]): Victim[] {
   return regions.flatMap((from) =>
     regions
       .filter((to) => to !== from)
-      .map((to) => ({ name: `${from.name}>${to.name}`, edges: [], doors: [], watcher: "" })),
+      .map((to) => ({
+        name: `${from.name}>${to.name}`,
+        regions: [from.name],
+        ...{ edges: [], doors: [], watcher: "" },
+      })),
   );
-}
-
-/** One of those with the most streams midway. */
-function busiest(victims: readonly Victim[], draw: number, midwayAt: MidwayAt): Victim {
-  const streams = ({ edges }: Victim) => edges.reduce((sum, edge) => sum + midwayAt(edge), 0);
-  const most = Math.max(...victims.map(streams));
-  const inQuestion = victims.filter((victim) => streams(victim) === most);
-  return drawn(inQuestion, draw);
-}
-
-function drawn(victims: readonly Victim[], draw: number): Victim {
-  const victim = victims[Math.floor(draw * victims.length)];
-  if (victim === undefined) throw new Error("nobody to strike");
-  return victim;
 }
