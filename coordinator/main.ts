@@ -11,6 +11,7 @@ import { artifactRoutes } from "../sync/artifact/artifact-routes.ts";
 import { createArtifactStore } from "../sync/artifact/artifact-store.ts";
 import { putRoutes } from "../sync/artifact/put-routes.ts";
 import { campaignRoutes } from "./api/campaign-routes.ts";
+import { drainRoutes } from "./api/drain-routes.ts";
 import { fleetRoutes } from "./api/fleet-routes.ts";
 import { modelRoutes } from "./api/model-routes.ts";
 import { Catalogue } from "./catalogue/catalogue.ts";
@@ -67,6 +68,7 @@ async function start(config: CoordinatorConfig, scope: RoleScope): Promise<RoleA
   app.route("/", campaignRoutes(campaigns, clock));
   const links = () => ({ nats: nats.state, recordsWaiting: replica.lag });
   app.route("/", fleetRoutes({ fleet, catalogue, campaigns, links }));
+  app.route("/", drainRoutes(fleet, nats));
   const http = await startHttpServer({ ...config.http, app, log });
   scope.onStop(() => http.stop());
   const addresses = { http: `http://${config.http.host}:${http.port}` };

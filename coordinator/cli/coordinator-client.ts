@@ -21,6 +21,10 @@ export class CoordinatorClient {
     return this.#request("POST", path, JSON.stringify(body));
   }
 
+  delete<T>(path: string): Promise<T> {
+    return this.#request("DELETE", path);
+  }
+
   /** Every state that the stream tells, until the server ends it. Faults: `link-lost`. */
   async *follow<T>(path: string): AsyncGenerator<T, void, undefined> {
     const response = await this.#send("GET", path, undefined, this.#signal);

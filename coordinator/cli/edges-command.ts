@@ -1,4 +1,4 @@
-// `isthmus edges`: what is out there.
+// `isthmus edges`: what is out there, and taking edges out of service.
 import {
   type Command,
   type CommandScope,
@@ -7,6 +7,7 @@ import {
   readArgs,
 } from "./command.ts";
 import { CoordinatorClient } from "./coordinator-client.ts";
+import { drainCommand, undrainCommand } from "./edge-drain.ts";
 import { findCoordinator } from "./mesh-file.ts";
 import { bytesText, table } from "./terminal.ts";
 
@@ -29,6 +30,8 @@ interface EdgeRow {
 }
 
 const listPath = "isthmus edges ls";
+/** States that hold only while the region is heard. */
+const fleeting = new Set(["ready", "suspect"]);
 
 export const edgesCommand: Command = {
   name: "edges",
@@ -46,6 +49,8 @@ export const edgesCommand: Command = {
       examples: ["isthmus edges ls", "isthmus edges ls --region eu --json"],
       run: list,
     },
+    drainCommand,
+    undrainCommand,
   ],
 };
 
@@ -66,7 +71,7 @@ async function list(args: readonly string[], scope: CommandScope): Promise<void>
   const rows = edges.map(({ region, edge, status, alive, http, rssBytes, training, models }) => [
     region,
     edge,
-    `${alive || status === "dead" ? status : "out of reach"}${training ? ", training" : ""}`,
+    `${isKnown(status, alive) ? status : "out of reach"}${training ? ", training" : ""}`,
     models.map((model) => `${model.version} ${stateName(model.status)}`).join(", ") || "-",
     models.map(({ active, slots }) => `${active}/${slots}`).join(", "),
     models.map(({ decodeTokensPerS }) => decodeTokensPerS.toFixed(0)).join(", "),
@@ -75,6 +80,11 @@ async function list(args: readonly string[], scope: CommandScope): Promise<void>
   ]);
   const header = ["region", "edge", "status", "models", "slots", "tok/s", "memory", "http"];
   scope.terminal.print(table(header, rows));
+}
+
+/** Whether its state can be told although its region may be silent. */
+function isKnown(status: string, alive: boolean): boolean {
+  return alive || !fleeting.has(status);
 }
 
 /** MODEL_STATUS_READY → ready. */

@@ -87,6 +87,7 @@ export function edgeConfig(
     ...advertised(layout, region.name, edge),
     nats: natsOf(layout, edge.name, region),
     gateway: { http: wired(via, edge.name, region.http), grpc: wired(via, edge.name, region.grpc) },
+    jurisdictions: jurisdictions[region.name] ?? [region.name],
     engine: { threads: Math.min(Math.max(share, 1), ENGINE_THREADS_MAX) },
     privateData,
     ...overrides.edge,

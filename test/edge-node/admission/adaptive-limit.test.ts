@@ -61,7 +61,7 @@ function play({ slots, curve, samples, demand, noise, seed }: PlayOptions) {
 const rush = (slots: number) => (sample: number) => (sample < 10 ? 1 : 3 * slots);
 const WARM = 200;
 
-test("on any saturating engine it rests at the load whose TPOT is still allowed, within one", (t) => {
+test("on any saturating engine it rests at the load whose TPOT is just allowed", (t) => {
   const engines = fc.record({
     slots: fc.integer({ min: 1, max: 64 }),
     aloneMs: fc.integer({ min: 10, max: 200 }),

@@ -95,7 +95,7 @@ test("one that can't start before its deadline by the measured time is refused a
   t.like(behind, { kind: "rejected", reason: "too-late", retryAfterMs: 2000 });
 });
 
-test("one whose first token can't come before its deadline is refused, with a slot or without", (t) => {
+test("one whose first token can't come before its deadline is refused", (t) => {
   const queue = new AdmissionQueue({ slots: 1, queueMax: 8 });
   const slow = (id: number, deadlineMs: number) => ({
     ...interactive(id, deadlineMs),

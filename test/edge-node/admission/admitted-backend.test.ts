@@ -10,7 +10,7 @@ import { complete, context, request, serveScript } from "../serving/served-scrip
 const slowAlone: StreamSample = { active: 1, tpotMs: 50, kvFree: 1 };
 const slowTogether: StreamSample = { active: 4, tpotMs: 1000, kvFree: 1 };
 
-test("the limit shrinks below the slots when streams slow each other, and grows back", async (t) => {
+test("the limit shrinks when streams slow each other, and grows back", async (t) => {
   const { admitted, engine } = serveScript({ manual: true, slots: 4, queueMax: 8 });
   const running = Array.from({ length: 6 }, () => complete(admitted, request({ maxTokens: 3 })));
   await eventually("four run", () => engine.stats().active === 4);
@@ -55,7 +55,7 @@ test("the queue knows whose request it is", async (t) => {
   t.is(admitted.inFlight, 0);
 });
 
-test("the least time is asked for requests with a deadline, and refuses those that can't make it", async (t) => {
+test("requests that can't make their deadline are refused by their least time", async (t) => {
   const clock = new ManualClock();
   const { engines, models } = serveScript({ reply: () => "ok" });
   let asked = 0;

@@ -121,7 +121,7 @@ test("a pause earns no credit: the returning tenant takes turns, it doesn't take
   t.true(ofBack >= 9 && ofBack <= 11, `${ofBack} of 20`);
 });
 
-test("a full queue makes room for a tenant that has less in it, never for one with as much", (t) => {
+test("a full queue makes room for a tenant that has less in it, for no other", (t) => {
   const queue = new AdmissionQueue({ slots: 1, queueMax: 4 });
   for (let id = 0; id <= 4; id++) queue.arrive(ticket(id, "noisy"), 0);
   t.like(queue.arrive(ticket(5, "noisy"), 0), { kind: "rejected", reason: "full" });

@@ -87,7 +87,7 @@ test("what a policy allows here is served here", async (t) => {
   t.deepEqual(seen, []);
 });
 
-test("what a policy rules out here, and turns of a session, go to the region though it is free", async (t) => {
+test("what is ruled out here, and turns of a session, go to the region", async (t) => {
   const { edge, engine } = setUp("up");
   for (const [init] of ruledOut) {
     // The other edge of this test is in the same region: it isn't asked about regions again.

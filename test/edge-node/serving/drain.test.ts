@@ -131,7 +131,7 @@ test("a process that stops drains for good: within its time, or by interruption"
   t.is(idle.clock.timers, 0);
 });
 
-test("a direct caller's stream goes on through the region, whole, when the grace is over", async (t) => {
+test("after the grace a direct caller's stream goes on through the region", async (t) => {
   const { drain, admitted, models, engine, clock } = setUp();
   const there = serveScript({ reply: () => TEXT });
   const edge = new EscalatingBackend({
