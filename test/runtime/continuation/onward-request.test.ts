@@ -28,7 +28,7 @@ function onwardFrom(sessionId: string, resume?: { ids: number[]; text: string })
   return open.request.resume;
 }
 
-test("the next source of a session's turn gets the text delivered, the caller's own part too", (t) => {
+test("a session's next source gets all text delivered, the caller's own part too", (t) => {
   t.is(onwardFrom("s")?.text, "ab");
   const resumed = onwardFrom("s", { ids: [truth.ids[0]!], text: "ab" });
   t.is(resumed?.text, "abcd");
