@@ -112,7 +112,7 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   const sessions = createSessions({
     ...{ region: name, domain: config.natsDomain ?? name, nats, clock, log, metrics },
     jurisdictions: config.labels.jurisdictions,
-    backend: gateway,
+    ...{ backend: gateway, policies },
     peers: () => peers.standings(),
   });
   role.onStop(() => sessions.stop());

@@ -13,6 +13,7 @@ import {
 import { SessionSchema } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { RegionId } from "../../proto/ids.ts";
 import type { CallContext, InferenceBackend, OnEvent } from "../../runtime/inference/backend.ts";
+import { type PolicyBook, policyFor } from "../../runtime/policy/policy-defaults.ts";
 import { residencyRefusal } from "../../runtime/policy/residency.ts";
 import { turnMessages } from "./conversation.ts";
 import type { FinishedTurn, LoadedSession, SessionKeeper } from "./session-keeper.ts";
@@ -24,6 +25,8 @@ export interface SessionBackendOptions {
   readonly jurisdictions: readonly string[];
   readonly backend: InferenceBackend;
   readonly keeper: SessionKeeper;
+  /** What the operator has set; it holds for what is kept as it does for what is served. */
+  readonly policies?: PolicyBook | undefined;
   readonly onTurn: (outcome: "kept" | "failed") => void;
 }
 
@@ -34,14 +37,16 @@ interface RunningTurn {
 }
 
 export function sessionBackend(options: SessionBackendOptions): InferenceBackend {
-  const { backend } = options;
+  const { backend, policies } = options;
   const running = new Map<string, RunningTurn>();
   return {
-    generate(request, context, onEvent) {
-      const { prompt, policy, sessionId, tenant } = request;
-      if (sessionId === "" || prompt.case !== "chat" || !mayKeep(options, policy)) {
-        return backend.generate(request, context, onEvent);
+    async generate(asked, context, onEvent) {
+      const { prompt, sessionId, tenant } = asked;
+      if (sessionId === "" || prompt.case !== "chat") {
+        return backend.generate(asked, context, onEvent);
       }
+      const request = policies === undefined ? asked : ruled(asked, policies);
+      if (!mayKeep(options, request.policy)) return backend.generate(request, context, onEvent);
       const key = sessionKey({ id: sessionId, tenant });
       return oneAtATime(running, key, request, context, (signal) =>
         takeTurn(options, request, prompt.value, { ...context, signal }, onEvent),
@@ -51,6 +56,10 @@ export function sessionBackend(options: SessionBackendOptions): InferenceBackend
     score: (request, context) => backend.score(request, context),
     listModels: () => backend.listModels(),
   };
+}
+
+function ruled(request: GenerateRequest, policies: PolicyBook): GenerateRequest {
+  return create(GenerateRequestSchema, { ...request, policy: policyFor(request, policies) });
 }
 
 function mayKeep(

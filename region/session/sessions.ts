@@ -7,6 +7,7 @@ import type { InferenceBackend } from "../../runtime/inference/backend.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { NatsLink } from "../../runtime/nats/connection.ts";
+import type { PolicyBook } from "../../runtime/policy/policy-defaults.ts";
 import { sessionBackend } from "./session-backend.ts";
 import { SessionExchange, type SessionPeer } from "./session-exchange.ts";
 import { SessionKeeper } from "./session-keeper.ts";
@@ -21,6 +22,7 @@ export interface SessionsOptions {
   readonly nats: NatsLink;
   /** What serves a request once it has its context. */
   readonly backend: InferenceBackend;
+  readonly policies?: PolicyBook;
   readonly peers: () => Iterable<SessionPeer>;
   readonly clock: Clock;
   readonly log: Log;
@@ -54,10 +56,10 @@ export function createSessions(options: SessionsOptions): Sessions {
     ...{ region, jurisdictions, nats, store, peers, clock, log, onConflict },
   });
   const keeper = new SessionKeeper({ region, store, exchange, clock, log });
-  const { backend: inner } = options;
+  const { backend: inner, policies } = options;
   const onTurn = (outcome: string) => turns.inc({ outcome });
   return {
-    backend: sessionBackend({ region, jurisdictions, backend: inner, keeper, onTurn }),
+    backend: sessionBackend({ region, jurisdictions, backend: inner, keeper, policies, onTurn }),
     routes: sessionRoutes(keeper),
     stop: () => exchange.stop(),
   };
