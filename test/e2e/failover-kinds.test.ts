@@ -195,6 +195,33 @@ for (const door of ["us", "us-1"]) {
   });
 }
 
+test.serial("a hedged request whose edge is late is served by another, and counted", async (t) => {
+  t.timeout(240_000);
+  const hedged = (prompt: string) => listRequest(prompt, { temperature: 0 }, { hedge: true });
+  const door = grpcDoor(mesh.grpc("us"), hedged);
+  const engine = engineOf("us-1");
+  process.kill(engine, "SIGSTOP");
+  const records: StreamRecord[] = [];
+  try {
+    for (let round = 0; round < ATTEMPTS_MAX; round += 1) {
+      records.push(...(await runStreams(door.open, prompts(4))));
+      if (records.some(({ finished }) => (finished?.hedges ?? 0) > 0)) break;
+    }
+  } finally {
+    process.kill(engine, "SIGCONT");
+    door.close();
+  }
+  await mesh.sees("us", 2);
+  proveLists(t, records);
+  const raced = records.filter(({ finished }) => (finished?.hedges ?? 0) > 0);
+  t.true(raced.length > 0, "a second edge was started");
+  for (const { finished, started } of raced) {
+    t.is(finished?.hedges, 1);
+    t.not(started?.edge, "us-1", "the caller is told of the one that won");
+  }
+  t.log(`${raced.length} of ${records.length} were raced`);
+});
+
 test.serial("streams of the SDK outlive their whole region", async (t) => {
   t.timeout(240_000);
   const client = await connect({ seeds: [mesh.grpc("us"), mesh.grpc("eu")] });

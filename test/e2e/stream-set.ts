@@ -65,12 +65,14 @@ export const listSchema = {
 export function listRequest(
   prompt: string,
   sampling: { temperature: number; seed?: number } = { temperature: 0 },
+  policy: { hedge?: boolean } = {},
 ): GenerateRequest {
   return create(GenerateRequestSchema, {
     model: "commands",
     prompt: { case: "chat", value: { messages: [{ role: "user", content: prompt }] } },
     maxTokens: LIST_TOKENS_MAX,
     sampling,
+    policy,
     constraint: { kind: { case: "jsonSchema", value: JSON.stringify(listSchema) } },
   });
 }
