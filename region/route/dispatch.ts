@@ -94,7 +94,8 @@ export class Dispatch implements DispatchHandle, Underway {
     record.succeeded(nowMs);
     if (this.#isProbe) readmit(columns, lane);
     if (outcome.kind === "answered") return;
-    const measured = { ttftMs: outcome.ttftMs, predictedMs: this.#predictedMs };
+    const { ttftMs } = outcome;
+    const measured = { ttftMs, predictedMs: this.#predictedMs, isProbe: this.#isProbe };
     record.timed(measured.ttftMs, measured.predictedMs);
     if (!isSlow(columns, lane, measured)) return;
     record.cause = "answers far later than predicted, unlike its peers";

@@ -64,14 +64,15 @@ export function readmit(columns: ModelColumns, lane: Lane): void {
 export function isSlow(
   columns: ModelColumns,
   lane: Lane,
-  measured: { readonly ttftMs: number; readonly predictedMs: number },
+  measured: { readonly ttftMs: number; readonly predictedMs: number; readonly isProbe: boolean },
 ): boolean {
   if (measured.ttftMs - measured.predictedMs < SLOW_MIN_MS) return false;
-  const { slowness } = lane.record;
+  // On trial a single answer tells enough.
+  const slowness = lane.record.slowness(measured.isProbe ? 1 : undefined);
   if (slowness === null || slowness < logSlow) return false;
   const peers: number[] = [];
   for (const other of columns.lanes) {
-    const theirs = other === lane ? null : other.record.slowness;
+    const theirs = other === lane ? null : other.record.slowness();
     if (theirs !== null) peers.push(theirs);
   }
   if (peers.length < PEERS_MIN) return false;

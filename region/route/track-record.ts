@@ -53,8 +53,8 @@ export class TrackRecord {
   }
 
   /** Mean logarithm of measured to predicted time to first token; null while hardly measured. */
-  get slowness(): number | null {
-    return this.#answers >= SLOWNESS_SAMPLES_MIN ? this.#slowness : null;
+  slowness(samplesMin: number = SLOWNESS_SAMPLES_MIN): number | null {
+    return this.#answers >= samplesMin ? this.#slowness : null;
   }
 
   /** Notes a failure, of the one request on trial or another. True when it should be ejected. */
