@@ -4,6 +4,7 @@ import type { AuditVerdict } from "./argmax-audit.ts";
 import { type Cost, costOf } from "./fault-cost.ts";
 import type { FaultRecord } from "./fault-record.ts";
 import type { FaultKind } from "./fault-schedule.ts";
+import { longestStalls } from "./stall.ts";
 import type { StreamLog } from "./stream-log.ts";
 
 const IDENTICAL_SHARE_MIN = 0.98;
@@ -106,6 +107,12 @@ function figuresOf(input: ChaosInput) {
       problem === "" ? [] : [`${kind} of ${victim.name}: ${problem}`],
     ),
     crashes,
+    /** By whom complete streams were begun; a rollout shows as several. */
+    versions: counted(complete.map(({ started }) => started?.version ?? "")),
+    causes: counted(
+      complete.flatMap(({ finished }) => finished?.moves ?? []).map(({ cause }) => cause),
+    ),
+    stalls: longestStalls(ours, faults),
   };
 }
 

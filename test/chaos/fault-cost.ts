@@ -35,15 +35,14 @@ export function costOf(fault: FaultRecord, logs: readonly StreamLog[]): Cost {
   return { kind, gapsMs, detectionMs: isDetectable ? Math.min(...noticed) : null };
 }
 
-/** Of one stream: it was at the victim when the blow fell, and went on elsewhere during the fault. */
-function gapsOf(log: StreamLog, { victim, dealtMs, wholeMs, healedMs }: FaultRecord): number[] {
+/** Of one stream: it was at the victim when the blow fell, and went on elsewhere afterwards. */
+function gapsOf(log: StreamLog, { victim, dealtMs }: FaultRecord): number[] {
   if (log.finished === null || log.startedMs > dealtMs || log.endedMs < dealtMs) return [];
-  const untilMs = wholeMs || healedMs || Number.POSITIVE_INFINITY;
-  return log.finished.moves
+  const first = log.finished.moves
     .filter(({ fromEdge }) => isOf(fromEdge, victim))
     .map(({ atToken }) => log.afterMs(atToken))
-    .filter((ms) => ms >= dealtMs && ms <= untilMs)
-    .map((ms) => ms - dealtMs);
+    .find((ms) => ms >= dealtMs);
+  return first === undefined ? [] : [first - dealtMs];
 }
 
 /** A stream through a gateway that is lost leaves "no edge" where only the region is known. */

@@ -67,6 +67,7 @@ function tell(report: ChaosReport): void {
     ...reasons(report.refused),
     `doors         ${report.fellWithTheirDoor} plain callers fell with their own gateway or edge`,
     `moved         ${report.moved} streams, ${report.moves} moves`,
+    `causes        ${pairs(report.causes)}; versions ${pairs(report.versions)}`,
     `tokens        ${report.tokens}, lost ${report.lost}, doubled ${report.doubled}, ` +
       `truncated streams ${audit.truncated}, misfits ${report.misfits}`,
     `argmax        ${audit.streams} streams judged, ${audit.wrong} wrong, ` +
@@ -86,11 +87,23 @@ function tell(report: ChaosReport): void {
     ),
     ...report.missing.map((kind) => `${kind.padEnd(17)} not offered by this mesh`),
     "",
+    ...(report.stalls.length === 0 ? [] : ["longest waits for a token:"]),
+    ...report.stalls.map(
+      ({ ms, atToken, door, edge, moves, refusals, during }) =>
+        `  ${cell(ms, 6)} ms at ${atToken}, ${door} by ${edge || "nobody"}, refused ${refusals} ` +
+        `times; moves [${moves.join(", ")}]; during ${during.join(", ") || "nothing"}`,
+    ),
+    "",
     ...(report.missed.length === 0
       ? ["met: every target"]
       : report.missed.map((target) => `MISSED: ${target}`)),
   ];
   for (const line of lines) write(line);
+}
+
+function pairs(counts: Record<string, number>): string {
+  const all = Object.entries(counts).map(([name, count]) => `${name} ${count}`);
+  return all.join(", ") || "none";
 }
 
 function cell(value: number | null, width: number): string {
