@@ -68,3 +68,10 @@ export async function keptAt(http: string, id: string): Promise<KeptSession | nu
   if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
   return (await response.json()) as KeptSession;
 }
+
+/** The round trips that a gateway measures to the regions in its reach, by their names. */
+export async function rttsOf(http: string): Promise<Readonly<Record<string, number>>> {
+  const answer = await fetch(`${http}/v1/region`);
+  const { rttMs } = (await answer.json()) as { rttMs?: Record<string, number> };
+  return rttMs ?? {};
+}
