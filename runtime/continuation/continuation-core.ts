@@ -260,6 +260,11 @@ function isAdriftTooLong({ adriftTicks, bounds }: StreamState): boolean {
 function nowhere(state: StreamState, why: Fault | null): StreamEffect[] {
   state.isPicking = false;
   if (state.sources.length > 0) return []; // nobody to race with
+  if (state.attempt === 0 && state.excluded.size > 0) {
+    // There is only the one where whoever resumes was left: better than none.
+    state.excluded.clear();
+    return choose(state);
+  }
   const begun = state.started !== null;
   // That the others are full is better to know than how the first one failed.
   const telling = !begun && why?.code === "overloaded" ? why : null;

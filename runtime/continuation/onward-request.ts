@@ -15,12 +15,14 @@ export function onwardRequest(state: StreamState): GenerateRequest {
     return request;
   }
   const version = state.started?.version ?? request.resume?.version ?? "";
+  const { fromRegion = "", fromEdge = "" } = state.departure ?? {};
   const resume = create(ResumeSchema, {
     ids: delivery.ids.slice(),
     textLength: delivery.textLength,
     version,
     // Who keeps the session needs the whole answer, and may not be who kept its beginning.
     text: request.sessionId === "" ? "" : delivery.text,
+    left: fromEdge === "" ? "" : `${fromRegion}/${fromEdge}`,
   });
   return create(GenerateRequestSchema, { ...request, resume });
 }

@@ -71,7 +71,7 @@ export interface StreamState {
   readonly request: GenerateRequest;
   readonly bounds: ContinuationBounds;
   readonly delivery: Delivery;
-  /** Sources that failed since the last wait. */
+  /** Sources that failed since the last wait, and the one that whoever resumes was left at. */
   readonly excluded: Set<string>;
   readonly moves: Move[];
   phase: "idle" | "choosing" | "open" | "waiting" | "settled";
@@ -99,7 +99,7 @@ export function createStream(
     request,
     bounds,
     delivery: createDelivery(request.resume),
-    excluded: new Set(),
+    excluded: new Set(request.resume?.left ? [request.resume.left] : []),
     moves: [],
     phase: "idle",
     sources: [],

@@ -181,6 +181,29 @@ test("the next source is told the ids, the text length and the version delivered
   t.is(open.request.resume?.version, "m@1");
 });
 
+test("who resumes names the edge it left, and the next relay tries any other first", (t) => {
+  const state = createStream(promptRequest());
+  advance(state, { kind: "begin" });
+  advance(state, { kind: "picked", key: "here", edge: "us-1", region: "us" });
+  for (const event of [started("us-1"), tokens(0, [1], "x")]) {
+    advance(state, { kind: "event", attempt: 1, event });
+  }
+  advance(state, { ...eventless("engine-crashed"), attempt: 1 });
+  const [open] = advance(state, { kind: "picked", key: "region", edge: "" });
+  if (open?.kind !== "open") throw new Error("not opened");
+  t.is(open.request.resume?.left, "us/us-1");
+  const relay = createStream(open.request);
+  t.deepEqual(advance(relay, { kind: "begin" }), [
+    { kind: "pick", excluded: new Set(["us/us-1"]), isHedge: false },
+  ]);
+  t.deepEqual(
+    advance(relay, { kind: "nowhere", fault: null }),
+    [{ kind: "pick", excluded: new Set(), isHedge: false }],
+    "where there is no other, that one is better than none",
+  );
+  t.is(advance(relay, { kind: "nowhere", fault: null })[0]?.kind, "settle");
+});
+
 test("a stream that gets nowhere ends after a bounded number of sources", (t) => {
   const barren: Script = { start: "resume", batch: 1, batches: 0, end: "engine-crashed" };
   const scripts = Array.from({ length: 50 }, () => barren);
