@@ -1,9 +1,12 @@
 // Chooses the sequence on which a job runs. llama.cpp decodes neighbouring sequences in one batch
 // and splits the batch at every gap between them, so a job goes beside the busy ones; what another
-// sequence already knows of its prompt is copied there.
+// sequence already knows of its prompt is copied there. A sequence that holds another prompt is
+// spared for the one used longest ago, even where it shares a few tokens with the job.
 
 export interface SequenceView {
   readonly tokens: readonly number[];
+  /** Leading ones of them that were a prompt, and so may well be asked again. */
+  readonly promptTokens: number;
   readonly busy: boolean;
   /** Larger: used more recently. */
   readonly lastUse: number;
@@ -18,7 +21,7 @@ export interface SequenceChoice {
   readonly shared: number;
 }
 
-/** A copy has a price, and the target loses what it held: the gain must be worth it. */
+/** A copy has a price, and whatever is written over is lost: so many tokens are worth minding. */
 export const COPY_GAIN_MIN = 32;
 
 /** Returns null when every sequence is busy. */
@@ -39,10 +42,16 @@ export function chooseSequence(
   if (oldest === undefined) return null;
   const own = beside.reduce((best, index) => (shared[index]! > shared[best]! ? index : best));
   const known = shared.indexOf(Math.max(...shared));
-  if (shared[known]! - shared[own]! < COPY_GAIN_MIN) {
+  if (shared[known]! - shared[own]! >= COPY_GAIN_MIN) {
+    return { target: oldest, source: known, shared: shared[known]! };
+  }
+  const lost = sequences[own]!.promptTokens - shared[own]!;
+  if (own === oldest || lost < COPY_GAIN_MIN) {
     return { target: own, source: null, shared: shared[own]! };
   }
-  return { target: oldest, source: known, shared: shared[known]! };
+  return shared[own]! - shared[oldest]! >= COPY_GAIN_MIN
+    ? { target: oldest, source: own, shared: shared[own]! }
+    : { target: oldest, source: null, shared: shared[oldest]! };
 }
 
 export function sharedPrefixLength(left: readonly number[], right: readonly number[]): number {

@@ -6,6 +6,7 @@ import type { ServedModels } from "./served-models.ts";
 
 const gauges = {
   isthmus_slots: "Requests of the model that run at once.",
+  isthmus_concurrency_limit: "Slots that are used at present, by what streams cost each other.",
   isthmus_slots_active: "Requests of the model that run now.",
   isthmus_queue: "Requests of the model that wait for a slot.",
   isthmus_engine_tokens_generated: "Tokens generated since the engine's process started.",
@@ -65,6 +66,7 @@ function valuesOf(
   const stats = engine.stats();
   return {
     isthmus_slots: load.slots,
+    isthmus_concurrency_limit: load.limit,
     isthmus_slots_active: load.active,
     isthmus_queue: load.queued,
     isthmus_engine_tokens_generated: stats.tokensGenerated,

@@ -15,6 +15,8 @@ test("a name, a region and a folder are enough", (t) => {
     queueMax: 32,
     training: { enabled: true, threads: 1 },
     models: [],
+    jurisdictions: undefined,
+    labels: { watts: 0, costPerHour: 0, preemptible: false },
   });
   t.is(config.gateway, undefined);
   t.true(config.engine.threads >= 1);
@@ -32,6 +34,8 @@ const wrong: [object, RegExp][] = [
   [{ ...least, engine: { slots: 0 } }, /engine\.slots/],
   [{ ...least, gateway: { http: "http://x/", grpc: "x:1" } }, /gateway\.http/],
   [{ ...least, gateway: { http: "http://x:1", grpc: "x" } }, /gateway\.grpc/],
+  [{ ...least, labels: { watts: -1 } }, /labels\.watts/],
+  [{ ...least, jurisdictions: "eu" }, /jurisdictions/],
   [{ ...least, models: [{ model: "a b", path: "/x" }] }, /models\.0\.model/],
   [{ ...least, privateData: { m: { name: "media" } } }, /privateData\.m\.train/],
   [{ name: "us-1", region: "us" }, /dir/],

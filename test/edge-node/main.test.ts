@@ -107,6 +107,25 @@ test.serial("a model that nobody has is 404", async (t) => {
 });
 
 test.serial(
+  "what its place rules out is refused by the rule's name, there being nobody else",
+  async (t) => {
+    const cases: [object, string][] = [
+      [{ policy: { regions: ["eu"] } }, "isthmus.policy.regions"],
+      [{ policy: { jurisdictions: ["gdpr"] } }, "isthmus.policy.jurisdictions"],
+      [{ session: "s-1" }, "isthmus.session"],
+    ];
+    for (const [isthmus, param] of cases) {
+      const body = JSON.stringify({ model: "tiny", messages, max_tokens: 2, isthmus });
+      const init = { method: "POST", body, headers: { "content-type": "application/json" } };
+      const answer = await fetch(`${edge.http}/v1/chat/completions`, init);
+      const { error } = (await answer.json()) as { error: { code: string; param: string } };
+      t.is(answer.status, 412);
+      t.like(error, { code: "failed_precondition", param });
+    }
+  },
+);
+
+test.serial(
   "slots and queue full: 429 with Retry-After; hanging up frees them at once",
   async (t) => {
     const hangUp = new AbortController();

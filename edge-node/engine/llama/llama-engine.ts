@@ -50,7 +50,7 @@ export interface LlamaEngineOptions {
    */
   readonly grammars?: boolean;
   readonly clock?: Clock;
-  /** Gets what the child process writes: warnings of llama.cpp, never a prompt. */
+  /** Gets llama.cpp's warnings, never a prompt. */
   readonly log?: (text: string) => void;
 }
 

@@ -16,6 +16,7 @@ export interface SequenceSlot {
   lastUse: number;
   /** Of the prompt that it was given last; empty for none. */
   label: string;
+  promptTokens: number;
 }
 
 export interface SlotGrant {
@@ -50,6 +51,7 @@ export class VersionContext {
       busy: false,
       lastUse: 0,
       label: "",
+      promptTokens: 0,
     }));
   }
 
@@ -79,6 +81,7 @@ export class VersionContext {
     const reusable = tokens.slice(0, -1) as Token[];
     const views = this.#slots.map((slot) => ({
       tokens: slot.sequence.contextTokens,
+      promptTokens: Math.min(slot.promptTokens, slot.sequence.nextTokenIndex),
       busy: slot.busy,
       lastUse: slot.lastUse,
     }));
@@ -87,6 +90,7 @@ export class VersionContext {
     const slot = this.#slots[choice.target]!;
     slot.busy = true;
     slot.label = label;
+    slot.promptTokens = tokens.length;
     slot.lastUse = ++this.#uses;
     if (choice.source !== null) {
       const source = this.#slots[choice.source]!.sequence;

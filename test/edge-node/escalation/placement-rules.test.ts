@@ -99,7 +99,7 @@ test("what is ruled out here, and turns of a session, go to the region", async (
   await eventually("nothing is relayed any more", () => edge.relayed === 0);
 });
 
-test("for an edge on its own the refusal names the rule; with the region away it says so", async (t) => {
+test("alone the refusal names the rule; with the region away it says that too", async (t) => {
   for (const [init, param] of ruledOut) {
     const alone = setUp("none");
     const refused = await faultOf(complete(alone.edge, request(init)));
@@ -113,7 +113,7 @@ test("for an edge on its own the refusal names the rule; with the region away it
   }
 });
 
-test("what the region says of it is the answer, final or not, and it is never tried here", async (t) => {
+test("what the region says of it is the answer, and it is never tried here", async (t) => {
   for (const code of ["failed-precondition", "overloaded", "unavailable"] as const) {
     const { edge, engine } = setUp("up", new Fault(code, "as the region says"));
     const refused = await faultOf(complete(edge, request({ sessionId: "s-1" })));
