@@ -145,8 +145,14 @@ function assessPeer(
   if (passed.includes(region)) return rejected("passed", `the request has been in ${region}`);
   const hops = passed.length - 1 + (region === target ? 1 : 2);
   if (hops > HOPS_MAX) return rejected("hops", `it would take more than ${HOPS_MAX} hops`);
-  const refusal = refusedBy(peer, request.policy);
+  // What a region has not said of itself, it hasn't got.
+  const refusal = residencyRefusal(request.policy, target, peer.jurisdictions ?? []);
   if (refusal !== null) return rejected("residency", refusal);
+  // A prompt goes nowhere, not even in passing, where its rules don't let it be served.
+  const barred = residencyRefusal(request.policy, region, peer.viaJurisdictions ?? []);
+  if (region !== target && barred !== null) {
+    return rejected("link-down", `the trunk to it is not up, and on the way ${barred}`);
+  }
   if (!peer.connected) return rejected("link-down", "the trunk to it is not up");
   if (model === null) return rejected("model-absent", "no edge there is ready with the model");
   if (request.policy?.gpuRequired && model !== "untold" && model.edgesWithGpu === 0) {
@@ -158,15 +164,4 @@ function assessPeer(
       ? predictUntold(request, peer, assumed)
       : predictSpill(model, request, peer, assumed);
   return { kind: "candidate", peer, terms, totalMs: spillTotalMs(terms) };
-}
-
-/**
- * A prompt goes nowhere, not even in passing, where its rules don't let it be served. What a region
- * has not said of itself, it hasn't got.
- */
-function refusedBy(peer: PeerView, policy: SpillPolicy | undefined): string | null {
-  const { region, target, jurisdictions, viaJurisdictions } = peer;
-  const refusal = residencyRefusal(policy, target, jurisdictions ?? []);
-  if (refusal !== null || region === target) return refusal;
-  return residencyRefusal(policy, region, viaJurisdictions ?? []);
 }

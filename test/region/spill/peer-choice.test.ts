@@ -147,7 +147,7 @@ test("a region beyond a cut is reached through another, within the hops and the 
   t.is(rejectionOf(peer("ap"), size, ["us", "sa"]), "candidate");
   t.is(rejectionOf(via(), size, ["ap", "us"]), "passed");
   const policy = create(PolicySchema, { jurisdictions: ["gdpr"] });
-  t.is(rejectionOf(via(), { ...size, policy }), "residency", "the prompt would pass through ap");
+  t.is(rejectionOf(via(), { ...size, policy }), "link-down", "the prompt would pass through ap");
   t.is(rejectionOf(via({ viaJurisdictions: ["gdpr"] }), { ...size, policy }), "candidate");
 });
 
