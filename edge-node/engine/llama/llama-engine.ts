@@ -273,8 +273,7 @@ export class LlamaEngine implements Engine {
   #restart(): void {
     this.#restarts++;
     this.#versions.crashed();
-    const child = this.start();
-    child.catch((problem: unknown) => {
+    this.start().catch((problem: unknown) => {
       // The process that couldn't load ends by itself, and its exit brings the next try.
       this.#options.log?.(`${problem instanceof Error ? problem.message : String(problem)}\n`);
     });

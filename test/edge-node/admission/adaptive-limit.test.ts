@@ -199,6 +199,18 @@ test("KV memory that runs out shrinks it by one at a time, and little of it stop
   t.is(limit.take({ ...full, active: 2, kvFree: 0.5 }), 3);
 });
 
+test("streams above a lower limit don't lower it further while they end", (t) => {
+  const limit = new AdaptiveLimit({ slots: 8 });
+  for (let k = 0; k < 10; k++) limit.take({ active: 1, waiting: 9, tpotMs: 50, kvFree: 1 });
+  for (let k = 0; k < 5; k++) limit.take({ active: 8, waiting: 9, tpotMs: 1000, kvFree: 1 });
+  const { limit: shrunk } = limit;
+  t.is(shrunk, 4);
+  for (const active of [7, 6, 5]) {
+    for (let k = 0; k < 5; k++) limit.take({ active, waiting: 9, tpotMs: 1000, kvFree: 1 });
+  }
+  t.is(limit.limit, shrunk);
+});
+
 test("another engine begins anew", (t) => {
   const limit = new AdaptiveLimit({ slots: 4 });
   for (let k = 0; k < 10; k++) limit.take({ active: 1, waiting: 0, tpotMs: 50, kvFree: 1 });

@@ -32,7 +32,7 @@ const asked = (letter: string) =>
     sampling: { temperature: 0 },
   });
 
-test("an edge tells which prompts it holds, its limit, its tokens' pace and its labels", async (t) => {
+test("an edge tells which prompts it holds, its limit, pace and labels", async (t) => {
   t.timeout(120_000);
   const nats = await startNatsServer();
   t.teardown(() => nats.stop());
