@@ -21,8 +21,11 @@ export interface HttpServer {
   stop(graceMs?: number): Promise<void>;
 }
 
-/** A peer that dribbles its headers is gone after at most their sum. */
-const HEADERS_TIMEOUT_MS = 1000;
+/**
+ * A peer that dribbles its headers is gone after at most their sum. Headers that arrived while this
+ * process stood still count as late too, and are then answered with a 408: hence seconds.
+ */
+const HEADERS_TIMEOUT_MS = 5000;
 const CHECK_INTERVAL_MS = 500;
 /** Longest that one request's body may take to arrive; artifacts are large. */
 const REQUEST_TIMEOUT_MS = 10 * 60_000;

@@ -1,5 +1,6 @@
 // Server-sent events written straight to node's response, bounded against slow readers.
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 
 export interface EventStream {
   /** Whether anybody may still be listening. */
@@ -29,8 +30,9 @@ export function openEventStream(
   const write = (text: string): void => {
     if (!open) return;
     silent = false;
-    outgoing.write(text);
-    if (outgoing.writableLength <= PENDING_BYTES_MAX) return;
+    if (socket === null) outgoing.write(text);
+    else socket.write(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`);
+    if ((socket ?? outgoing).writableLength <= PENDING_BYTES_MAX) return;
     open = false;
     outgoing.destroy();
     onSlow();
@@ -44,6 +46,8 @@ export function openEventStream(
     "cache-control": "no-cache",
     "x-accel-buffering": "no", // proxies must pass each event on at once
   });
+  outgoing.flushHeaders();
+  const socket = chunkedSocket(outgoing);
   return {
     get open() {
       return open;
@@ -59,4 +63,13 @@ export function openEventStream(
       outgoing.end();
     },
   };
+}
+
+/**
+ * The socket, if what is written to it right away is the body of this answer: node writes each
+ * chunk in four pieces, and one is a sixth cheaper. An answer that waits behind another on its
+ * connection has no socket yet, and one to HTTP/1.0 no chunks: these are left to node.
+ */
+function chunkedSocket(outgoing: ServerResponse): Socket | null {
+  return outgoing.chunkedEncoding ? outgoing.socket : null;
 }

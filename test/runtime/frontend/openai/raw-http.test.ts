@@ -45,6 +45,58 @@ test("requests on one connection are answered in order", async (t) => {
   t.deepEqual(codes, ["400", "200"]);
 });
 
+const streamed = chat.replace("{", '{"stream":true,');
+
+/** The events of a body in chunks, each of which must be as long as it says. */
+function chunkedEvents(answer: string): { readonly events: string[]; readonly rest: string } {
+  let bytes = Buffer.from(answer.slice(answer.indexOf("\r\n\r\n") + 4), "utf8");
+  const events: string[] = [];
+  for (;;) {
+    const line = bytes.indexOf("\r\n");
+    const length = Number.parseInt(bytes.subarray(0, line).toString(), 16);
+    const end = line + 2 + length;
+    if (!(length >= 0) || bytes.subarray(end, end + 2).toString() !== "\r\n") {
+      throw new Error(`a broken chunk: ${bytes.subarray(0, 40).toString()}`);
+    }
+    if (length === 0) return { events, rest: bytes.subarray(end + 2).toString() };
+    events.push(bytes.subarray(line + 2, end).toString());
+    bytes = bytes.subarray(end + 2);
+  }
+}
+
+test("streams on one connection come whole and in order, sent ahead or not", async (t) => {
+  backend.reply = () => ["grüße", " 😀", " \u2028 "];
+  const socket = rawSocket(servers.http);
+  const answer = rawAll(socket);
+  const last = rawPost(path, streamed, "connection: close\r\n");
+  socket.write(rawPost(path, streamed) + rawPost(path, streamed) + last);
+  let rest = await answer;
+  for (let at = 0; at < 3; at++) {
+    t.regex(rest, /^HTTP\/1\.1 200 [\s\S]*?transfer-encoding: chunked/i);
+    const read = chunkedEvents(rest);
+    t.true(read.events[1]?.includes('"content":"grüße"'));
+    t.true(read.events[2]?.includes('"content":" 😀"'));
+    t.is(read.events.at(-1), "data: [DONE]\n\n");
+    rest = read.rest;
+  }
+  t.is(rest, "");
+});
+
+test("a stream over HTTP/1.0 is not in chunks", async (t) => {
+  const socket = rawSocket(servers.http);
+  const answer = rawAll(socket);
+  socket.write(rawPost(path, streamed).replace("HTTP/1.1", "HTTP/1.0"));
+  const [head, body] = splitOnce(await answer, "\r\n\r\n");
+  t.notRegex(head, /chunked/i);
+  t.regex(body, /^data: \{[\s\S]*data: \[DONE\]\n\n$/);
+  t.notRegex(body, /\r/);
+});
+
+function splitOnce(text: string, by: string): readonly [string, string] {
+  const at = text.indexOf(by);
+  return [text.slice(0, at), text.slice(at + by.length)];
+}
+
 test("a body beyond the bound is a 413, announced or not", async (t) => {
   const body = "x".repeat(2 << 20);
   const announced = await fetch(servers.http + path, { method: "POST", headers: json, body });
