@@ -31,8 +31,9 @@ export async function generateAt(
 ): Promise<void> {
   const { clock } = options;
   const stopwatch = new Stopwatch(clock);
+  const sent = place.kind === "edge" ? request : forPeer(options, route, request);
   await attempt(options, place, route, context, stopwatch, (trunk, onward, dispatch) =>
-    trunk.generate(request, onward, (event) => {
+    trunk.generate(sent, onward, (event) => {
       const { case: kind, value } = event.event;
       if (kind === "tokens" && stopwatch.token(value.ids.length)) {
         dispatch.firstToken(clock.monotonicMs());
@@ -41,6 +42,19 @@ export async function generateAt(
       onEvent(event);
     }),
   );
+}
+
+/**
+ * The first region on the way that may keep a session does so, and has put the conversation into
+ * the request; to those after it, it is a request like any other.
+ */
+function forPeer(
+  { edges }: AttemptOptions,
+  { policy }: RouteRequest,
+  request: GenerateRequest,
+): GenerateRequest {
+  const isKeptHere = edges.table.residencyRefusal(policy) === null;
+  return isKeptHere && request.sessionId !== "" ? { ...request, sessionId: "" } : request;
 }
 
 /** A call without a stream. */
