@@ -73,6 +73,7 @@ async function ask(caller: OpenDoor, log: StreamLog, options: CallerOptions): Pr
   const { clock, stop } = options;
   for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(2 * retryMs, RETRY_MAX_MS)) {
     try {
+      if (log.door.kind !== "sdk") log.openedMs = clock.monotonicMs();
       for await (const event of caller.open(log.question)) log.take(event, clock.monotonicMs());
       if (log.finished === null) log.fail("ended without its last event", clock.monotonicMs());
       return;

@@ -1,5 +1,6 @@
 // A whole chaos run on a real mesh: what calm looks like, callers and faults for a while, then peace
 // and the judgement.
+import { cpSync } from "node:fs";
 import { systemClock } from "../../runtime/clock.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
@@ -28,6 +29,8 @@ export interface ChaosOptions {
   readonly edges?: number;
   /** Faults that are dealt at once, each in a region of its own. Default 1. */
   readonly atOnce?: number;
+  /** Where to keep the logs of the mesh's processes, which are removed with it otherwise. */
+  readonly logDir?: string;
   readonly say?: (line: string) => void;
 }
 
@@ -53,7 +56,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       },
     });
     if (links === undefined) throw new Error("the mesh was not wired");
-    return await disturb(mesh, links, options, crashes, say);
+    try {
+      return await disturb(mesh, links, options, crashes, say);
+    } finally {
+      if (options.logDir !== undefined) {
+        cpSync(mesh.handle.layout.logDir, options.logDir, { recursive: true });
+      }
+    }
   } finally {
     await links?.[Symbol.asyncDispose]();
   }

@@ -19,6 +19,7 @@ Usage: npm run chaos -- [options]
   --faults A,B,... kinds to deal (default all): ${faultKinds.join(", ")}
   --edges N        edges in each of the three regions (default 2)
   --at-once N      faults at the same time, in different regions (default 1, at most 2)
+  --logs DIR       where to keep the logs of the mesh's processes
   --json           the report as JSON on stdout, progress on stderr
 `;
 
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     faults: { type: "string", default: faultKinds.join(",") },
     edges: { type: "string", default: "2" },
     "at-once": { type: "string", default: "1" },
+    logs: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -119,6 +121,7 @@ if (values.help) {
     kinds: kindsOf(values.faults),
     edges: numberOf("edges", values.edges),
     atOnce: Math.min(numberOf("at-once", values["at-once"]), AT_ONCE_MAX),
+    ...(values.logs === undefined ? {} : { logDir: values.logs }),
     say: values.json ? note : write,
   });
   if (values.json) write(JSON.stringify(report, null, 2));

@@ -16,7 +16,8 @@ export interface Door {
 export class StreamLog {
   readonly door: Door;
   readonly question: Question;
-  readonly openedMs: number;
+  /** When it was asked for; of a plain caller, whose door may be down, the try that was taken. */
+  openedMs: number;
   readonly ids: number[] = [];
   /** When each token arrived, by position. */
   readonly tokenMs: number[] = [];
