@@ -13,6 +13,7 @@ export interface FakeCall {
 
 export interface FakeTrunk extends Trunk {
   silentMs: number;
+  rttMs: number;
   readonly calls: readonly FakeCall[];
   closed: boolean;
   become(state: TrunkState): void;
