@@ -80,6 +80,7 @@ export class AdmissionQueue {
   readonly #serviceTime = new ServiceTime();
   #slots: number;
   #interactiveInARow = 0;
+  #nextDeadlineMs = Number.POSITIVE_INFINITY;
 
   constructor(bounds: AdmissionBounds) {
     this.#slots = bounds.slots;
@@ -98,11 +99,9 @@ export class AdmissionQueue {
     return this.#waiting.interactive.length + this.#waiting.batch.length;
   }
 
-  /** When `expire` has work next; Infinity if never. */
+  /** When `expire` may have work next, never later than it has; Infinity if never. */
   get nextDeadlineMs(): number {
-    let next = Number.POSITIVE_INFINITY;
-    for (const ticket of this.#all()) next = Math.min(next, ticket.deadlineMs);
-    return next;
+    return this.#nextDeadlineMs;
   }
 
   /** When one that was displaced or refused now should come back. */
@@ -172,6 +171,7 @@ export class AdmissionQueue {
       return { kind: "rejected", reason: "full", retryAfterMs: this.retryAfterMs };
     }
     this.#waiting[priority].push(ticket);
+    this.#nextDeadlineMs = Math.min(this.#nextDeadlineMs, deadlineMs);
     return { kind: "queued", ahead, displaced };
   }
 
@@ -217,10 +217,11 @@ export class AdmissionQueue {
   }
 
   #settle(nowMs: number): QueueChange {
-    if (this.queued === 0) return noChange;
-    const evicted: number[] = [];
-    for (const { id, deadlineMs } of this.#all()) if (deadlineMs <= nowMs) evicted.push(id);
-    for (const id of evicted) this.withdraw(id);
+    if (this.queued === 0) {
+      this.#nextDeadlineMs = Number.POSITIVE_INFINITY;
+      return noChange;
+    }
+    const evicted = nowMs < this.#nextDeadlineMs ? [] : this.#evict(nowMs);
     const admitted: number[] = [];
     while (this.#active.size < this.#slots) {
       const ticket = this.#next();
@@ -229,6 +230,17 @@ export class AdmissionQueue {
       admitted.push(ticket.id);
     }
     return { admitted, evicted };
+  }
+
+  #evict(nowMs: number): number[] {
+    const evicted: number[] = [];
+    this.#nextDeadlineMs = Number.POSITIVE_INFINITY;
+    for (const { id, deadlineMs } of this.#all()) {
+      if (deadlineMs <= nowMs) evicted.push(id);
+      else this.#nextDeadlineMs = Math.min(this.#nextDeadlineMs, deadlineMs);
+    }
+    for (const id of evicted) this.withdraw(id);
+    return evicted;
   }
 
   #next(): Queued | undefined {
