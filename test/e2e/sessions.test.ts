@@ -1,8 +1,13 @@
 // Conversations outlive the region that they began in: real processes, real signals.
 import test from "ava";
+import { connect } from "../../client/index.ts";
 import { eventually } from "../support/eventually.ts";
 import { chat, keptAt, said, sayAgain } from "./session-door.ts";
+import { chatRequest } from "./stream-set.ts";
 import { startTestMesh, type TestMesh } from "./test-mesh.ts";
+
+/** Blows dealt before a test gives up on finding a turn midway. */
+const STRIKES_MAX = 6;
 
 let mesh: TestMesh;
 
@@ -91,6 +96,41 @@ test.serial(
     await eventually("us has caught up", async () => {
       return (await keptAt(at("us"), "storeless"))?.revision === 2;
     });
+  },
+);
+
+test.serial(
+  "a turn whose gateway dies midway goes on by the SDK, and is kept once and whole",
+  async (t) => {
+    t.timeout(180_000);
+    for (let attempt = 0; attempt < STRIKES_MAX; attempt += 1) {
+      const session = `midway-${attempt}`;
+      const client = await connect({ seeds: [mesh.grpc("us"), mesh.grpc("eu")] });
+      const request = { ...chatRequest("turn on the light in the kitchen"), sessionId: session };
+      const record = { text: "", region: "", struck: "", moves: 0, finished: 0 };
+      for await (const { event } of client.generate(request)) {
+        if (event.case === "started") record.region = event.value.region;
+        if (event.case === "tokens") record.text += event.value.text;
+        if (event.case === "finished") {
+          record.text += event.value.text;
+          record.moves = event.value.moves.length;
+          record.finished += 1;
+        }
+        if (event.case !== "tokens" || event.value.index < 2 || record.struck !== "") continue;
+        record.struck = record.region;
+        void mesh.handle.kill(record.region, "SIGKILL");
+      }
+      client.close();
+      const other = record.struck === "us" ? "eu" : "us";
+      const kept = await keptAt(at(other), session);
+      await mesh.revive(record.struck);
+      t.is(record.finished, 1);
+      t.is(kept?.messages.length, 2, "neither doubled nor lost");
+      t.is(kept?.messages[1]?.content, record.text);
+      // When all of it was out before the blow fell, it is dealt again.
+      if (record.moves > 0) return;
+    }
+    t.fail(`none of ${STRIKES_MAX} blows found the turn midway`);
   },
 );
 
