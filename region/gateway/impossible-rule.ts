@@ -54,7 +54,7 @@ function impossibleResidency({ policy }: RouteRequest, peers: PeerRegistry): Fau
         ]
       : [
           "policy.jurisdictions",
-          `policy.jurisdictions = ${jurisdictions.join(", ")}: no region that may serve it carries one`,
+          `policy.jurisdictions = ${jurisdictions.join(", ")}: no region allowed carries one`,
         ];
   return new Fault("failed-precondition", message, { param });
 }

@@ -80,8 +80,9 @@ function bodyRoute(
   json: unknown,
   headers: Parameters<typeof chatPlan>[1],
 ): RouteRequest {
-  const isChat = typeof json === "object" && json !== null && "messages" in json;
-  const [request] = (isChat ? chatPlan(json, headers) : textPlan(json, headers)).requests;
+  const { whole, promptTokens } = withPrompt(json);
+  const isChat = typeof whole === "object" && whole !== null && "messages" in whole;
+  const [request] = (isChat ? chatPlan(whole, headers) : textPlan(whole, headers)).requests;
   if (request === undefined) throw new Fault("invalid-argument", "there is no prompt");
   const policy = policies === undefined ? request.policy : policyFor(request, policies);
   const context = {
@@ -89,7 +90,18 @@ function bodyRoute(
     deadlineMs: Infinity,
   };
   const ruled = { ...request, ...(policy === undefined ? {} : { policy }) };
-  return generateRoute(ruled, context, inputs.edges.table, clock);
+  const route = generateRoute(ruled, context, inputs.edges.table, clock);
+  return promptTokens === null ? route : { ...route, promptTokens };
+}
+
+/** In place of a prompt, `prompt_tokens` says how long one would be. */
+function withPrompt(json: unknown): { whole: unknown; promptTokens: number | null } {
+  if (typeof json !== "object" || json === null || !("prompt_tokens" in json)) {
+    return { whole: json, promptTokens: null };
+  }
+  const { prompt_tokens: told, ...rest } = json;
+  const promptTokens = countOf(() => String(told), "prompt_tokens", 0);
+  return { whole: { ...rest, messages: [{ role: "user", content: "" }] }, promptTokens };
 }
 
 function countOf(query: Query, name: string, otherwise: number): number {

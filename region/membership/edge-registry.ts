@@ -1,6 +1,6 @@
-// The edges of a region with their trunks: the shell around membership and the route table. It opens
-// and closes trunks as edges come, restart and go, keeps the table in step, and tells whoever serves
-// streams when an edge must be left.
+// The edges of a region with their trunks: the shell around membership and the route table. It
+// opens and closes trunks as edges come, restart and go, keeps the table in step, and tells whoever
+// serves streams when an edge must be left.
 import { type EdgeId, edgeId, type RegionId } from "../../proto/ids.ts";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";

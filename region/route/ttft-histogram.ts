@@ -1,4 +1,4 @@
-// Times to first token of one class of requests, in buckets that grow by a quarter, old ones fading.
+// Times to first token of one class of requests, in buckets that grow by a quarter. Old ones fade.
 
 const LEAST_MS = 1;
 const GROWTH = 1.25;

@@ -156,7 +156,7 @@ for (const edges of FLEETS) {
   say(
     `${edges} edges: ${decisions.perS.toFixed(0)} decisions/s, ` +
       `mean ${decisions.meanMicros.toFixed(1)} µs, p99 ${decisions.p99Micros.toFixed(1)} µs; ` +
-      `heartbeat ${beats.beatMicros.toFixed(2)} µs, idle passTime ${beats.passMicros.toFixed(2)} µs`,
+      `heartbeat ${beats.beatMicros.toFixed(2)} µs, idle tick ${beats.passMicros.toFixed(2)} µs`,
   );
 }
 

@@ -108,7 +108,7 @@ test("where nothing else may take a request, an ejected edge is tried", (t) => {
   t.is(mesh.chosen({ version: "m@1" })?.edge, "a");
 });
 
-test("an edge far later than predicted is out when its peers aren't; when all are, none is", (t) => {
+test("an edge far later than predicted is out if its peers aren't; if all are, none is", (t) => {
   const mesh = new RoutingFixture(four);
   for (let k = 0; k < 8; k += 1) {
     t.is(mesh.rejection("a"), null);

@@ -4,7 +4,7 @@ import { plainRequest } from "../../../region/route/route-request.ts";
 import { TtftHistogram } from "../../../region/route/ttft-histogram.ts";
 import { RoutingFixture } from "./routing-fixture.ts";
 
-test("answers are expected to be as those of the tenant, of the class, of the model before", (t) => {
+test("answers are expected to be as those of the tenant were, or the class, or the model", (t) => {
   const mesh = new RoutingFixture({ a: {} });
   const expect = (tenant: string, promptTokens: number, maxTokens = 0) =>
     mesh.table.expectedTokens({ model: "m", tenant, promptTokens, maxTokens });

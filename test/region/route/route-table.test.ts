@@ -37,7 +37,7 @@ test("an edge that isn't ready, or was tried, or is gone, gets nothing", (t) => 
   t.is(mesh.chosen(), null);
 });
 
-test("each term makes an edge worse: round trip, queue, prefill, steps, failures, versions", (t) => {
+test("each term makes an edge worse: round trip, queue, prefill, steps, faults, versions", (t) => {
   const base = new RoutingFixture({ a: {} }).chosen()!.totalMs;
   const worse: readonly [string, EdgeFields, Partial<RouteRequest>?][] = [
     ["round trip", { rttMs: 50 }],

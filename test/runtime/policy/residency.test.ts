@@ -10,7 +10,7 @@ import { residencyRefusal } from "../../../runtime/policy/residency.ts";
 const names = fc.uniqueArray(fc.constantFrom("eu", "us", "ap"));
 const legal = fc.uniqueArray(fc.constantFrom("gdpr", "ccpa", "appi"));
 
-test("a region may serve what names it or nobody, and carries a label asked for or none is", (t) => {
+test("a region may serve what names it or nobody, with a label asked for where one is", (t) => {
   t.is(residencyRefusal(undefined, "us", []), null);
   const rule = { regions: ["eu", "us"], jurisdictions: ["gdpr"] };
   t.is(residencyRefusal(rule, "eu", ["gdpr", "x"]), null);
