@@ -50,7 +50,7 @@ function withoutRepeatedSystem(
   return repeated ? sent.slice(1) : sent;
 }
 
-/** Callers trim answers, and rewrite a call of tools in OpenAI's form: neither is another message. */
+/** Callers trim answers and write calls of tools in OpenAI's form: neither is another message. */
 function isSame(one: ChatMessage, other: ChatMessage): boolean {
   if (one.role !== other.role || one.toolCallId !== other.toolCallId) return false;
   const callsTools = one.toolCalls !== "" || other.toolCalls !== "";

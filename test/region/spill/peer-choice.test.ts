@@ -1,5 +1,5 @@
-// Where a request may spill to: by the same prediction as to an edge, never where it has been, never
-// beyond two hops, never where its rules forbid.
+// Where a request may spill to: by the same prediction as to an edge, never where it has been,
+// never beyond two hops, never where its rules forbid.
 import { create } from "@bufbuild/protobuf";
 import test from "ava";
 import { PolicySchema } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
