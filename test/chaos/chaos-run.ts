@@ -1,5 +1,5 @@
-// A whole chaos run on a real mesh: what calm looks like, callers and faults for a while, then peace
-// and the judgement.
+// A whole chaos run on a real mesh: what calm looks like, callers and faults for a while, then the
+// judgement.
 import { cpSync } from "node:fs";
 import { systemClock } from "../../runtime/clock.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
@@ -8,6 +8,7 @@ import { auditStreams } from "./argmax-audit.ts";
 import { callWithoutEnd, type OpenDoor, plainDoor, sdkDoor } from "./callers.ts";
 import { type ChaosReport, reportOf } from "./chaos-report.ts";
 import { dealFaults } from "./fault-dealer.ts";
+import type { Scene } from "./fault-drivers.ts";
 import type { FaultRecord } from "./fault-record.ts";
 import { type FaultKind, planFaults } from "./fault-schedule.ts";
 import { layLinks, type MeshLinks } from "./mesh-links.ts";
@@ -51,8 +52,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       },
       onEnd: (name, { code, signal }) => {
         // Those that we end get SIGKILL, or end with 0 after a SIGTERM.
-        if (code !== 0 && signal !== "SIGKILL")
-          crashes.push(`${name} ended by itself (${signal ?? `exit code ${code}`})`);
+        if (code === 0 || signal === "SIGKILL") return;
+        crashes.push(`${name} ended by itself (${signal ?? `exit code ${code}`})`);
       },
     });
     if (links === undefined) throw new Error("the mesh was not wired");
@@ -84,24 +85,41 @@ async function disturb(
   say("listening to calm answers");
   const undisturbed = await calmAnswers(judgeAddress, wanted);
 
+  const scene = { mesh, links, operator };
+  const { logs, faults, missing } = await streamUnderFaults(scene, options, undisturbed, say);
+  say("judging what was delivered");
+  const complete = logs.filter((log) => log.isComplete);
+  const audit = await auditStreams(complete, judgeAddress);
+  const answers = new Map([...undisturbed].map(([id, { text }]) => [id, text]));
+  return reportOf({
+    ...{ seed, seconds, logs, faults, missing, audit, crashes },
+    undisturbed: answers,
+  });
+}
+
+/** Callers and dealers at work together, until the time is over and all is healed again. */
+async function streamUnderFaults(
+  scene: Scene,
+  { seconds, seed, kinds, atOnce = 1 }: ChaosOptions,
+  undisturbed: ReadonlyMap<string, StreamLog>,
+  say: (line: string) => void,
+) {
   const logs: StreamLog[] = [];
   const stop = new AbortController();
   const timer = systemClock.after(1000 * seconds, () => stop.abort());
-  const doors = await openDoors(mesh, links);
-  const callers = doors.map((door, at) =>
+  const doors = await openDoors(scene.mesh, scene.links);
+  const call = (door: OpenDoor, at: number) =>
     callWithoutEnd(door, {
       clock: systemClock,
       random: seededRandom(seed + 1 + at),
-      questions: wanted,
+      questions: questions(),
       stop: stop.signal,
       onOpen: (log) => logs.push(log),
-    }),
-  );
-  say(`${doors.length} callers stream; dealing faults for ${seconds} s`);
+    });
   const struck = new Set<string>();
-  const dealer = (at: number) =>
+  const dealer = (_: unknown, at: number) =>
     dealFaults({
-      scene: { mesh, links, operator },
+      scene,
       clock: systemClock,
       struck,
       midwayAt: (edge, exceptDoors) => freshStreams(edge, exceptDoors, logs, undisturbed),
@@ -109,22 +127,18 @@ async function disturb(
       stop: stop.signal,
       onFault: (record) => say(`${progressOf(record)}; ${logs.length} requests`),
     });
-  const dealt = await Promise.all(
-    Array.from({ length: options.atOnce ?? 1 }, (_, at) => dealer(at)),
-  );
-  const records = dealt.flatMap((one) => one.records);
-  const missing = new Set(dealt.flatMap((one) => [...one.missing]));
-  await Promise.all(callers);
-  timer.cancel();
-  for (const door of doors) door[Symbol.dispose]();
-  say("judging what was delivered");
-  const complete = logs.filter((log) => log.isComplete);
-  const audit = await auditStreams(complete, judgeAddress);
-  const answers = new Map([...undisturbed].map(([id, { text }]) => [id, text]));
-  return reportOf({
-    ...{ seed, seconds, logs, faults: records, missing, audit, crashes },
-    undisturbed: answers,
-  });
+  say(`${doors.length} callers stream; dealing faults for ${seconds} s`);
+  const callers = doors.map(call);
+  try {
+    const dealt = await Promise.all(Array.from({ length: atOnce }, dealer));
+    await Promise.all(callers);
+    const faults = dealt.flatMap(({ records }) => records);
+    return { logs, faults, missing: new Set(dealt.flatMap((one) => [...one.missing])) };
+  } finally {
+    stop.abort();
+    timer.cancel();
+    for (const door of doors) door[Symbol.dispose]();
+  }
 }
 
 /** Streams that the edge serves and that have most of their answer still before them. */

@@ -1,5 +1,5 @@
-// A short slice of `npm run chaos`: whatever is struck, no stream is cut, doubled or wrong. How fast
-// it goes on is measured by the long run, not here.
+// A short slice of `npm run chaos`: whatever is struck, no stream is cut, doubled or wrong. How
+// fast it goes on is measured by the long run, not here.
 import test from "ava";
 import { runChaos } from "./chaos-run.ts";
 

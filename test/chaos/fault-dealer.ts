@@ -61,7 +61,7 @@ async function dealOne(
 ): Promise<void> {
   const { scene, clock, midwayAt, onFault, struck } = options;
   const victim = await awaitQuarry(options, planned);
-  if (victim === null) return;
+  if (victim === null || options.stop.aborted) return;
   for (const region of victim.regions) struck.add(region);
   const dealtMs = clock.monotonicMs();
   const midway = streamsOf(victim, midwayAt);

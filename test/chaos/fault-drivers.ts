@@ -1,5 +1,5 @@
-// How each kind of fault is dealt to a local mesh, and taken back. Signals go only to processes that
-// the mesh started, and to the engines below them.
+// How each kind of fault is dealt to a local mesh, and taken back. Signals go only to processes
+// that the mesh started, and to the engines below them.
 import { readFileSync } from "node:fs";
 import { sendSignal } from "../../deploy/local/process-identity.ts";
 import { CENTRAL } from "../../deploy/nats/config.ts";

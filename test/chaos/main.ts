@@ -1,9 +1,9 @@
 // `npm run chaos`: streams at temperature 0 on a real local mesh while faults of every kind are
 // dealt. Prints what came of them; exits 1 when a target is missed.
 import { parseArgs } from "node:util";
-import type { ChaosReport } from "./chaos-report.ts";
 import { runChaos } from "./chaos-run.ts";
 import { type FaultKind, faultKinds, isFaultKind } from "./fault-schedule.ts";
+import { reportText } from "./report-text.ts";
 
 const EXIT_USAGE = 2;
 const SECONDS_A_MINUTE = 60;
@@ -54,64 +54,6 @@ function kindsOf(text: string): FaultKind[] {
   process.exit(EXIT_USAGE);
 }
 
-function tell(report: ChaosReport): void {
-  const { ttftMs, detectionMs, regionLossGapMs, audit } = report;
-  const times = ({ count, p50, p99 }: ChaosReport["detectionMs"]) =>
-    count === 0 ? "not measured" : `p50 ${p50} ms, p99 ${p99} ms (${count})`;
-  const reasons = (counts: Record<string, number>) =>
-    Object.entries(counts).map(([reason, count]) => `  ${count} × ${reason}`);
-  const lines = [
-    "",
-    `requests      ${report.requests}, acknowledged ${report.acknowledged}, complete ${report.complete}`,
-    ...reasons(report.failed),
-    `refused       ${Object.values(report.refused).reduce((a, b) => a + b, 0)} for good, ` +
-      `${report.retries} tries made again`,
-    ...reasons(report.refused),
-    `doors         ${report.fellWithTheirDoor} plain callers fell with their own gateway or edge`,
-    `moved         ${report.moved} streams, ${report.moves} moves`,
-    `causes        ${pairs(report.causes)}; versions ${pairs(report.versions)}`,
-    `tokens        ${report.tokens}, lost ${report.lost}, doubled ${report.doubled}, ` +
-      `truncated streams ${audit.truncated}, misfits ${report.misfits}`,
-    `argmax        ${audit.streams} streams judged, ${audit.wrong} wrong, ` +
-      `worst gap ${audit.worstGap.toFixed(4)} logits`,
-    `identical     ${report.identicalShare} of all, ${report.identicalShareOfMoved} of the moved`,
-    `TTFT          calm ${times(ttftMs.calm)}`,
-    `              in faults ${times(ttftMs.disturbed)}`,
-    `detection     ${times(detectionMs)}`,
-    `region lost   next token ${times(regionLossGapMs)}`,
-    "",
-    "fault             dealt midway moved  detected p50/p99    next token p50/p99  whole again p50",
-    ...report.faults.map(
-      ({ kind, dealt, midway, moved, detectionMs: found, gapMs, recoveryMs }) =>
-        `${kind.padEnd(17)} ${cell(dealt, 5)} ${cell(midway, 6)} ${cell(moved, 5)}  ` +
-        `${cell(found.p50, 8)} ${cell(found.p99, 8)}   ${cell(gapMs.p50, 8)} ${cell(gapMs.p99, 8)}  ` +
-        cell(recoveryMs.p50, 15),
-    ),
-    ...report.missing.map((kind) => `${kind.padEnd(17)} not offered by this mesh`),
-    "",
-    ...(report.stalls.length === 0 ? [] : ["longest waits for a token:"]),
-    ...report.stalls.map(
-      ({ ms, atToken, door, edge, moves, refusals, during }) =>
-        `  ${cell(ms, 6)} ms at ${atToken}, ${door} by ${edge || "nobody"}, refused ${refusals} ` +
-        `times; moves [${moves.join(", ")}]; during ${during.join(", ") || "nothing"}`,
-    ),
-    "",
-    ...(report.missed.length === 0
-      ? ["met: every target"]
-      : report.missed.map((target) => `MISSED: ${target}`)),
-  ];
-  for (const line of lines) write(line);
-}
-
-function pairs(counts: Record<string, number>): string {
-  const all = Object.entries(counts).map(([name, count]) => `${name} ${count}`);
-  return all.join(", ") || "none";
-}
-
-function cell(value: number | null, width: number): string {
-  return (value === null ? "-" : String(value)).padStart(width);
-}
-
 if (values.help) {
   write(helpText);
 } else {
@@ -124,7 +66,6 @@ if (values.help) {
     ...(values.logs === undefined ? {} : { logDir: values.logs }),
     say: values.json ? note : write,
   });
-  if (values.json) write(JSON.stringify(report, null, 2));
-  else tell(report);
+  write(values.json ? JSON.stringify(report, null, 2) : `\n${reportText(report)}`);
   process.exitCode = report.missed.length > 0 ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-// What a region's gateway says of its edges: whether all are ready, and when one came to be doubted.
+// What a region's gateway says of its edges: whether all are ready, when one came to be doubted.
 import type { Clock } from "../../runtime/clock.ts";
 import type { TestMesh } from "../e2e/test-mesh.ts";
 import { pause } from "./callers.ts";
@@ -18,7 +18,7 @@ async function membersOf(mesh: TestMesh, region: string): Promise<Map<string, st
   }
 }
 
-/** When the gateway first called the edge anything but ready; null when it never did until `stop`. */
+/** When the gateway first called the edge anything but ready; null if never before `stop`. */
 export async function whenSuspected(
   mesh: TestMesh,
   clock: Clock,

@@ -6,7 +6,7 @@ import { layLinks } from "./mesh-links.ts";
 
 const shape = { dir: "unused", regions: ["us", "eu"], edges: 2, portBase: 20_000 };
 
-test("no role and no server is told an address of another's gRPC or NATS but a proxy's", async (t) => {
+test("nobody is told an address of another's gRPC or NATS but a proxy's", async (t) => {
   await using links = await layLinks(shape, () => 0);
   const layout = meshLayout({ ...shape, via: links.via });
   const own = new Set(

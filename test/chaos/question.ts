@@ -21,8 +21,8 @@ export interface Question {
 /** Commands in one prompt: the answers have some 15 and 25 tokens. */
 const COMMAND_COUNTS = [1, 3];
 /**
- * Far more than the model was made for: it rambles on for 50 to 130 tokens, which is worth much here.
- * But its choices are near-ties; batching alone turns one answer in twenty.
+ * Far more than the model was made for: it rambles on for 50 to 130 tokens, which is worth much
+ * here. But its choices are near-ties; batching alone turns one answer in twenty.
  */
 const RAMBLING_COUNT = 10;
 const PROMPTS_OF_EACH = 8;

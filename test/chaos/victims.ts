@@ -21,8 +21,8 @@ const edgeKinds: Partial<Record<FaultKind, { readonly doorFalls: boolean }>> = {
 };
 
 /**
- * The victim, of regions that aren't `spared`; null when there is none. Among equals the plan's draw
- * decides.
+ * The victim, of regions that aren't `spared`; null when there is none. Among equals the plan's
+ * draw decides.
  */
 export function chooseVictim(
   { kind, draw }: PlannedFault,
