@@ -144,7 +144,7 @@ async function listen(
 function escalating(
   { name: edge, region, jurisdictions }: EdgeConfig,
   { clock, metrics }: RoleScope,
-  { admitted: local, drain, models }: Serving,
+  { admitted: local, engines, drain, models }: Serving,
   { trunk, topology }: Pick<Uplink, "trunk" | "topology">,
 ): EscalatingBackend {
   const escalations = metrics.counter({
@@ -170,6 +170,7 @@ function escalating(
     local,
     localRefusal,
     onlyElsewhere: (request) => onlyElsewhere(request, place),
+    hints: (request) => engines.hints(request),
     trunk,
     clock,
     onEscalate,

@@ -15,7 +15,7 @@ import type {
   ScoreRequest,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import type { Candidate, StreamView } from "../../runtime/continuation/candidate.ts";
+import type { Candidate, SourceHints, StreamView } from "../../runtime/continuation/candidate.ts";
 import { type Continuation, createContinuation } from "../../runtime/continuation/continuation.ts";
 import type { CallContext, InferenceBackend, OnEvent } from "../../runtime/inference/backend.ts";
 import type { Trunk } from "../../runtime/trunk/trunk.ts";
@@ -35,6 +35,8 @@ export interface EscalatingBackendOptions {
   /** Undefined for an edge on its own. */
   readonly trunk: RegionTrunk | undefined;
   readonly clock: Clock;
+  /** What to expect of a stream that is served here. */
+  readonly hints?: (request: GenerateRequest) => SourceHints;
   /** Told each time a request, or the rest of one, goes to the region. */
   readonly onEscalate?: (cause: string) => void;
 }
@@ -110,7 +112,7 @@ export class EscalatingBackend implements InferenceBackend {
 
   /** One stream's choice of where to go: here first, then the region, then here again. */
   #stream(progress: { readonly hasBegun: boolean }, elsewhere: Fault | null): Continuation {
-    const { clock, edge, region, local, localRefusal, onEscalate } = this.#options;
+    const { clock, edge, region, local, localRefusal, hints, onEscalate } = this.#options;
     let localFault: Fault | null = null;
     let regionFault: Fault | null = null;
     const remember = (fault: Fault): never => {
@@ -126,7 +128,7 @@ export class EscalatingBackend implements InferenceBackend {
     };
     const pick = (excluded: ReadonlySet<string>, view: StreamView): Candidate | Fault | null => {
       const refusal = elsewhere ?? localRefusal(view.request.model);
-      if (refusal === null && !excluded.has(HERE)) return here;
+      if (refusal === null && !excluded.has(HERE)) return { ...here, ...hints?.(view.request) };
       localFault ??= refusal;
       if (!this.#isRegionUp || excluded.has(REGION)) {
         // Where this edge was out of the question, only the region can say what is wrong.

@@ -12,6 +12,7 @@ import {
   ScoreResponseSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
+import type { SourceHints } from "../../runtime/continuation/candidate.ts";
 import { checkEmbed, checkGenerate, checkScore } from "../../runtime/frontend/request-rules.ts";
 import type { InferenceBackend } from "../../runtime/inference/backend.ts";
 import type { Standing } from "../../runtime/inference/inquiry.ts";
@@ -130,6 +131,12 @@ export class EngineBackend implements InferenceBackend {
     const served = this.#models.active(request.model);
     if (served === undefined) return 0;
     return leastTimeMs(request, served.engine.stats(), this.heldBlocks(request.model));
+  }
+
+  /** What to expect of a stream that this edge serves. */
+  hints(request: GenerateRequest): SourceHints {
+    const { interTokenP99Ms } = this.streamsOf(request.model);
+    return { predictedTtftMs: this.leastMs(request), interTokenP99Ms };
   }
 
   /** What the model's streams are doing. */

@@ -9,7 +9,8 @@ import type { StreamState } from "./stream-state.ts";
 
 /** The caller's own request as long as nothing was delivered beyond it, else a resuming one. */
 export function onwardRequest(state: StreamState): GenerateRequest {
-  const { request, delivery } = state;
+  const request = withinHedges(state);
+  const { delivery } = state;
   const known = request.resume?.ids.length ?? 0;
   if (delivery.ids.length === known && delivery.textLength === (request.resume?.textLength ?? 0)) {
     return request;
@@ -25,4 +26,11 @@ export function onwardRequest(state: StreamState): GenerateRequest {
     left: fromEdge === "" ? "" : `${fromRegion}/${fromEdge}`,
   });
   return create(GenerateRequestSchema, { ...request, resume });
+}
+
+/** A request that was hedged here isn't hedged again by whoever it is relayed to. */
+function withinHedges({ request, hedges, bounds }: StreamState): GenerateRequest {
+  const { policy } = request;
+  if (policy?.hedge !== true || hedges < bounds.hedgesMax) return request;
+  return create(GenerateRequestSchema, { ...request, policy: { ...policy, hedge: false } });
 }

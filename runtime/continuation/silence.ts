@@ -24,8 +24,10 @@ export interface SilenceBounds {
   readonly askAgainMs: number;
   /** How long the worker itself may be silent, as a share of the limit... */
   readonly workerShare: number;
-  /** ... and at least, where the hints don't say what is usual. */
+  /** ... at least while it reads, since a step then takes as long as it takes... */
   readonly workerReadingMinMs: number;
+  /** ... and at least, where the hints don't say what is usual. */
+  readonly workerUnknownReadingMinMs: number;
   readonly workerGeneratingMinMs: number;
   /** The longest without a token for a source that says it is at it: before the first, after. */
   readonly queuedMaxMs: number;
@@ -40,7 +42,8 @@ export const defaultSilenceBounds: SilenceBounds = {
   answerMaxMs: 500,
   askAgainMs: 500,
   workerShare: 0.5,
-  workerReadingMinMs: 10_000,
+  workerReadingMinMs: 1000,
+  workerUnknownReadingMinMs: 10_000,
   workerGeneratingMinMs: 1250,
   queuedMaxMs: 120_000,
   generatingMaxMs: 15_000,
@@ -118,13 +121,14 @@ function nextTokenLimitMs({ interTokenP99Ms = 0 }: SourceHints, bounds: SilenceB
 
 /** How long a worker at this may be silent itself. */
 function workerLimitMs({ hints }: Silence, { phase }: Standing, bounds: SilenceBounds): number {
-  const { workerShare, workerGeneratingMinMs, workerReadingMinMs } = bounds;
+  const { workerShare, workerGeneratingMinMs } = bounds;
   if (phase === "generating") {
     const limitMs = nextTokenLimitMs(hints, bounds) * workerShare;
     return isKnown(hints.interTokenP99Ms) ? limitMs : Math.max(limitMs, workerGeneratingMinMs);
   }
-  const limitMs = firstTokenLimitMs(hints, bounds) * workerShare;
-  return isKnown(hints.predictedTtftMs) ? limitMs : Math.max(limitMs, workerReadingMinMs);
+  const isPredicted = isKnown(hints.predictedTtftMs);
+  const leastMs = isPredicted ? bounds.workerReadingMinMs : bounds.workerUnknownReadingMinMs;
+  return Math.max(firstTokenLimitMs(hints, bounds) * workerShare, leastMs);
 }
 
 function longestMs({ hints }: Silence, { phase }: Standing, bounds: SilenceBounds): number {

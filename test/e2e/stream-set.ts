@@ -97,8 +97,12 @@ export function grpcDoor(
   };
 }
 
-/** Strikes once: at the first edge that has so many streams midway. */
-export function strikeOnce(midwayMin: number, strike: (edge: string) => void) {
+/** Strikes once: at the first edge that has so many streams midway, not before `isTime`. */
+export function strikeOnce(
+  midwayMin: number,
+  strike: (edge: string) => void,
+  isTime: () => boolean = () => true,
+) {
   const midway = new Map<string, Set<StreamRecord>>();
   let struck = "";
   return {
@@ -112,7 +116,7 @@ export function strikeOnce(midwayMin: number, strike: (edge: string) => void) {
       if (event.case === "finished") streams.delete(record);
       if (event.case !== "tokens" || record.ids.length < 2) return;
       streams.add(record);
-      if (struck !== "" || streams.size < midwayMin) return;
+      if (struck !== "" || streams.size < midwayMin || !isTime()) return;
       struck = edge;
       strike(edge);
     },

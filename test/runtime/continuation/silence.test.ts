@@ -69,8 +69,9 @@ test("each answer is worth what it says of the worker", (t) => {
     [{}, { phase: "generating", silentMs: 1400 }, "engine-crashed"],
     [{}, { phase: "reading", silentMs: 9000 }, "fine"],
     [{}, { phase: "reading", silentMs: 10_000 }, "engine-crashed"],
-    [{ predictedTtftMs: 100 }, { phase: "reading", silentMs: 700 }, "engine-crashed"],
-    [{ predictedTtftMs: 4000 }, { phase: "reading", silentMs: 700 }, "fine"],
+    [{ predictedTtftMs: 100 }, { phase: "reading", silentMs: 900 }, "fine"],
+    [{ predictedTtftMs: 100 }, { phase: "reading", silentMs: 1000 }, "engine-crashed"],
+    [{ predictedTtftMs: 4000 }, { phase: "reading", silentMs: 4000 }, "fine"],
   ];
   for (const [hints, answer, expected] of cases) {
     const silence = answer?.phase === "generating" ? spoken(hints) : beginSilence(hints, bounds);

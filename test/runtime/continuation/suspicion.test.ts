@@ -1,6 +1,8 @@
 // Streams that leave a silent source in time, that race a late one, and that don't wait for ever.
+import { create } from "@bufbuild/protobuf";
 import test from "ava";
 import { Fault } from "../../../proto/fault.ts";
+import { GenerateRequestSchema } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import { defaultBounds } from "../../../runtime/continuation/stream-state.ts";
 import type { Answer } from "../../../runtime/inference/inquiry.ts";
 import { contextWith, type Opened, setUp, turn } from "./held-sources.ts";
@@ -104,6 +106,19 @@ test("a source that has spoken in time is never raced, however long it takes", (
   opened[0]!.onEvent(tokens(0, [1], "x"));
   clock.advance(900);
   t.deepEqual(hedged, []);
+  hangUp.abort();
+});
+
+test("a request that was hedged isn't hedged again by whoever the hedge goes to", (t) => {
+  const { clock, opened, continuation } = setUp(["a", "b"], { hedgeAfterMs: 80 });
+  const hangUp = new AbortController();
+  const request = create(GenerateRequestSchema, { model: "m", policy: { hedge: true } });
+  continuation.generate(request, contextWith(hangUp.signal), () => {}).catch(() => {});
+  clock.advance(80);
+  t.deepEqual(
+    opened.map((source) => source.request.policy?.hedge),
+    [true, false],
+  );
   hangUp.abort();
 });
 
