@@ -10,6 +10,7 @@ import type { PolicyName } from "./policies/policies.ts";
 import type { Scenario } from "./workload/scenario.ts";
 import { drawWorkload } from "./workload/workload.ts";
 import type { CallRecord } from "./world/caller-site.ts";
+import type { Sabotage } from "./world/sabotage.ts";
 import { type MeshPlan, type RegionPlan, SimMesh } from "./world/sim-mesh.ts";
 
 export interface SimulationOptions {
@@ -28,7 +29,8 @@ export interface SimulationOptions {
     readonly regionEveryMs: number;
     readonly only?: readonly FaultKind[] | undefined;
   } | null;
-  readonly tamper?: MeshPlan["tamper"];
+  /** A bug planted on purpose. */
+  readonly sabotage?: Sabotage;
   /** Called now and then with the simulated time. */
   readonly onProgress?: (simulatedMs: number, events: number) => void;
 }
@@ -48,6 +50,8 @@ const MODEL = "m";
 const WARM_UP_MS = 3000;
 /** After the last request everything must end within so long. */
 const DRAIN_MS = 120_000;
+/** Longer than the longest that anything takes to be noticed. */
+const SETTLE_MS = 15_000;
 /** Faults strike in this part of the run; then the mesh has to recover while it works. */
 const FAULTS_UNTIL = 0.85;
 const SLICE_MS = 5000;
@@ -65,7 +69,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const plan: MeshPlan = {
     ...{ regions, model: MODEL, policy, oldShare: options.oldShare, stride: options.stride },
     ...{ lossShare: options.lossShare, prefixBlocksMax: PREFIX_BLOCKS_MAX },
-    ...(options.tamper === undefined ? {} : { tamper: options.tamper }),
+    sabotage: options.sabotage ?? {},
   };
   const onEnd = (record: CallRecord) => void records.push(record);
   const mesh = new SimMesh({ plan, queue, streams, trace, onEnd });
@@ -92,10 +96,37 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     const isOver = next >= workload.arrivals.length && mesh.auditor.open === 0;
     if (isOver && untilMs >= WARM_UP_MS + seconds * 1000 + SLICE_MS) break;
   }
+  await settle(queue);
+  checkDrained(mesh);
   return {
     ...{ mesh, records, faults, trace: trace.digest, events: queue.handled, seconds },
     ratePerS: workload.ratePerS,
   };
+}
+
+/** What an end set free (aborts on their way, trunks that reconnect) gets its time. */
+async function settle(queue: EventQueue): Promise<void> {
+  const untilMs = queue.nowMs + SETTLE_MS;
+  while (!queue.runUntil(untilMs)) await promisesRun(queue);
+}
+
+/** The faults are healed and nobody asks any more: nothing may be left anywhere. */
+function checkDrained({ auditor, edges, regions, sites }: SimMesh): void {
+  auditor.left("requests without an outcome", auditor.open);
+  for (const { process, active, queued, engine } of edges) {
+    auditor.left(`slots still taken at ${process.name}`, active);
+    auditor.left(`requests still waiting at ${process.name}`, queued);
+    auditor.left(`jobs still in the engine of ${process.name}`, engine.active);
+    auditor.left(`processes of ${process.name} not running`, process.isRunning ? 0 : 1);
+  }
+  for (const { process, streams, underway, unready, known, options } of regions) {
+    auditor.left(`streams still open at the gateway of ${process.name}`, streams);
+    auditor.left(`tries still counted at the gateway of ${process.name}`, underway);
+    auditor.left(`edges of ${process.name} that are not ready`, unready);
+    const there = edges.filter((edge) => edge.options.region === options.name).length;
+    auditor.left(`edges that ${process.name} doesn't know`, there - known);
+  }
+  for (const { streams } of sites) auditor.left("streams still open at callers", streams);
 }
 
 /** Lets every promise that can settle do so; a turn of Node's loop runs them all. */

@@ -29,7 +29,7 @@ const KEPT_MAX = 100;
 interface Receipt {
   tokens: number;
   chars: number;
-  /** Text of the delivered ids that has not come yet, or has come before its ids: must end empty. */
+  /** Text of the delivered ids that has not come yet: must be empty at the end. */
   owed: string;
   hasStarted: boolean;
   hasFinished: boolean;
@@ -50,6 +50,10 @@ export class Auditor {
 
   get isClean(): boolean {
     return this.counts.size === 0;
+  }
+
+  get total(): number {
+    return [...this.counts.values()].reduce((sum, count) => sum + count, 0);
   }
 
   /** Requests that were issued and have no outcome. */
@@ -104,18 +108,22 @@ export class Auditor {
     this.#receipts.delete(request.id);
   }
 
-  /** An edge of the region is asked to serve it. `visited` names the regions on its way. */
-  reachedEdge(request: SimRequest, region: string, visited: readonly string[]): void {
+  /** An edge of the region is asked to serve it. */
+  reachedEdge(request: SimRequest, region: string): void {
     const rule = request.message.policy;
     const refusal = residencyRefusal(rule, region, this.#jurisdictionsOf(region));
-    if (refusal !== null)
-      this.#object("residency", `request ${request.id} in ${region}: ${refusal}`);
-    this.#checkWay(request, visited);
+    if (refusal === null) return;
+    this.#object("residency", `request ${request.id} in ${region}: ${refusal}`);
   }
 
-  /** A gateway of the region takes it up. */
-  reachedRegion(request: SimRequest, region: string, visited: readonly string[]): void {
-    this.#checkWay(request, [...visited, region]);
+  /** A gateway takes it up; `way` names the regions of this try, the gateway's own last. */
+  reachedRegion(request: SimRequest, way: readonly string[]): void {
+    if (new Set(way).size !== way.length) {
+      this.#object("loop", `request ${request.id} came again: ${way.join(" > ")}`);
+    }
+    if (way.length > HOPS_MAX + 1) {
+      this.#object("loop", `request ${request.id} took too many hops: ${way.join(" > ")}`);
+    }
   }
 
   slotTaken(edge: string, active: number, slots: number): void {
@@ -149,15 +157,6 @@ export class Auditor {
     if (receipt.owed.startsWith(text)) receipt.owed = receipt.owed.slice(text.length);
     else this.#object("text", `request ${request.id}: wrong text at character ${receipt.chars}`);
     receipt.chars += text.length;
-  }
-
-  #checkWay(request: SimRequest, way: readonly string[]): void {
-    if (new Set(way).size !== way.length) {
-      this.#object("loop", `request ${request.id} came again: ${way.join(" > ")}`);
-    }
-    if (way.length > HOPS_MAX + 1) {
-      this.#object("loop", `request ${request.id} took too many hops: ${way.join(" > ")}`);
-    }
   }
 
   #object(rule: AuditRule, detail: string): void {

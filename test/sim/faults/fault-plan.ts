@@ -1,5 +1,5 @@
-// Which faults strike a simulated mesh, when and for how long: drawn by the seed, all of them healed
-// before the end.
+// Which faults strike a simulated mesh, when and for how long: drawn by the seed, and all of them
+// healed before the end.
 import type { Random } from "../../../runtime/random.ts";
 import { exponential } from "../kernel/random-streams.ts";
 

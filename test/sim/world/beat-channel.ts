@@ -60,17 +60,11 @@ export class BeatChannel {
     else this.#troubles.set(region, trouble);
   }
 
-  release(beat: Heartbeat): void {
-    // The address says whose it is.
-    const edge = Number(beat.grpc.slice(beat.grpc.indexOf(":") + 1));
-    this.#mesh.edges[edge]!.heart.release(beat);
-  }
-
   #arrive(edge: number, beat: Heartbeat): void {
     const region = this.#mesh.regions[this.#mesh.regionOf[edge]!]!;
     const { process } = region;
-    if (process.isRunning) region.takeBeat(beat);
-    else if (process.state === "frozen") process.run(() => region.takeBeat(beat));
+    if (process.isRunning) region.takeBeat(edge, beat);
+    else if (process.state === "frozen") process.run(() => region.takeBeat(edge, beat));
     else this.#mesh.edges[edge]!.heart.release(beat);
   }
 }

@@ -24,6 +24,7 @@ import type { Auditor } from "../audit/auditor.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
 import { type SimRequest, textOf, tokenAt } from "../workload/sim-request.ts";
 import type { EngineProfile } from "./engine-profile.ts";
+import type { Sabotage } from "./sabotage.ts";
 import { type EngineJob, SimEngine } from "./sim-engine.ts";
 import { SimHeart } from "./sim-heart.ts";
 import { SimProcess } from "./sim-process.ts";
@@ -44,6 +45,7 @@ export interface SimEdgeOptions {
   readonly profile: EngineProfile;
   readonly isOld: boolean;
   readonly stride: number;
+  readonly sabotage: Sabotage;
   readonly random: Random;
   readonly auditor: Auditor;
   readonly requestOf: (call: ServedCall) => SimRequest;
@@ -104,7 +106,7 @@ export class SimEdge implements SimService {
     const { auditor, region, requestOf } = this.options;
     const request = requestOf(call);
     if (call.context.signal.aborted) return;
-    auditor.reachedEdge(request, region, call.context.visitedRegions);
+    auditor.reachedEdge(request, region);
     if (this.isDraining) {
       call.end(new Fault("draining", "this edge is stopping"));
       return;
@@ -167,7 +169,8 @@ export class SimEdge implements SimService {
     const { slots, queueMax } = this.options.profile;
     for (const { count } of this.#calls.values()) count.end();
     this.#calls.clear();
-    this.#admission = new AdmissionQueue({ slots, queueMax });
+    const { extraSlots = 0 } = this.options.sabotage;
+    this.#admission = new AdmissionQueue({ slots: slots + extraSlots, queueMax });
     this.#limit = new AdaptiveLimit({ slots });
     this.#expiryMs = Infinity;
   }
@@ -190,6 +193,7 @@ export class SimEdge implements SimService {
         this.#end(taken, null);
       },
     });
+    if (taken.job === null) this.#end(taken, new Fault("engine-crashed", "no sequence is free"));
   }
 
   #end(taken: EdgeCall, fault: Fault | null): void {
@@ -206,6 +210,7 @@ export class SimEdge implements SimService {
     if (taken.job === null) this.#admission.withdraw(taken.id);
     else {
       this.engine.cancel(taken.job);
+      if (this.options.sabotage.keepsSlots) return;
       this.#apply(this.#admission.release(taken.id, this.process.wallMs));
     }
     this.heart.changed();
@@ -256,7 +261,8 @@ export class SimEdge implements SimService {
     if (this.#steps % SAMPLE_STEPS !== 0) return;
     const { active, queued } = this.#admission;
     const sample = { active, waiting: queued, tpotMs: stepMs, kvFree: 1 };
-    this.#apply(this.#admission.resize(this.#limit.take(sample), this.process.wallMs));
+    const slots = this.#limit.take(sample) + (this.options.sabotage.extraSlots ?? 0);
+    this.#apply(this.#admission.resize(slots, this.process.wallMs));
   }
 
   #fill(beat: Heartbeat, state: ModelState): void {

@@ -138,11 +138,13 @@ export class SimEngine {
       process.run(() => {
         if (life !== this.#life) return;
         this.busyMs += tookMs;
-        this.#isStepping = false;
         this.rates.step(writers.length, read, tookMs / steps);
         if (writers.length > 0) this.onStep(tookMs / steps, steps);
         for (const job of writers) if (!job.isOver) this.#write(job, steps);
         for (const [at, job] of readers.entries()) if (!job.isOver) this.#read(job, turns[at]!);
+        // Only now: whoever got a slot by an end above joins the next step, not this one.
+        if (life !== this.#life) return;
+        this.#isStepping = false;
         this.#step();
       }),
     );

@@ -46,9 +46,10 @@ export class SimGateway {
     return this.#options.process.monotonicMs;
   }
 
-  pick(excluded: ReadonlySet<string>, view: StreamView): Candidate | Fault {
-    const { name, jurisdictions, random, trace, weighsPeers } = this.#options;
-    const { request, context } = view;
+  pick(excluded: ReadonlySet<string>, stream: StreamView): Candidate | Fault {
+    const { name, jurisdictions, random, trace, weighsPeers, sabotage } = this.#options;
+    const view = sabotage.dropsPolicy ? withoutPolicy(stream) : stream;
+    const { context, request } = view;
     const nowMs = this.#nowMs;
     const sim = this.#options.requestOf({ request });
     const passed = passedRegions(context.visitedRegions, name);
@@ -151,7 +152,7 @@ export class SimGateway {
   }
 
   #atPeer(peer: PeerView, sim: SimRequest): Candidate {
-    const { name, onSpill } = this.#options;
+    const { name, onSpill, sabotage } = this.#options;
     return {
       key: peer.key,
       edge: "",
@@ -162,8 +163,9 @@ export class SimGateway {
         onSpill(name, peer.region, sim);
         const done = this.#peers.ledger.begin(peer.region, request.model);
         const visitedRegions = passedRegions(context.visitedRegions, name);
+        const onward = sabotage.forgetsWay ? context : { ...context, visitedRegions };
         try {
-          await trunk.generate(request, { ...context, visitedRegions }, onEvent);
+          await trunk.generate(request, onward, onEvent);
         } catch (thrown) {
           const fault = relayedFault(thrown, context.signal);
           this.#peers.penalty.failed(peer.region, fault.code, this.#nowMs);
@@ -174,4 +176,9 @@ export class SimGateway {
       },
     };
   }
+}
+
+function withoutPolicy(view: StreamView): StreamView {
+  const { policy: _, ...request } = view.request;
+  return { ...view, request };
 }

@@ -1,6 +1,5 @@
 // A whole simulated mesh: regions with their edges, callers beside each region, and every path
 // between them. Tells the trunks when something on their way changed.
-import type { GenerateResponse } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { Heartbeat, RegionModel } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { Auditor } from "../audit/auditor.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
@@ -13,6 +12,7 @@ import { CallerSite, type CallRecord } from "./caller-site.ts";
 import type { EngineProfile } from "./engine-profile.ts";
 import { Geography } from "./geography.ts";
 import type { PeerLink } from "./peer-book.ts";
+import type { Sabotage } from "./sabotage.ts";
 import { SimEdge } from "./sim-edge.ts";
 import { Direction, SimPath } from "./sim-path.ts";
 import { SimProcess } from "./sim-process.ts";
@@ -36,7 +36,7 @@ export interface MeshPlan {
   readonly lossShare: number;
   readonly stride: number;
   readonly prefixBlocksMax: number;
-  readonly tamper?: (event: GenerateResponse) => readonly GenerateResponse[];
+  readonly sabotage: Sabotage;
 }
 
 export interface MeshOptions {
@@ -138,6 +138,7 @@ export class SimMesh {
             ...{ version: `${plan.model}@1`, isOld: old() < plan.oldShare, stride: plan.stride },
             random: streams.of(`edge ${index}`),
             auditor: this.auditor,
+            sabotage: plan.sabotage,
             requestOf: (call) => this.#requestOf(call),
             publish: (edge: number, beat: Heartbeat) => this.beats.publish(edge, beat),
           }),
@@ -174,13 +175,14 @@ export class SimMesh {
       new SimRegion({
         ...{ queue, name, model: plan.model, process, jurisdictions, random, trace },
         auditor: this.auditor,
+        sabotage: plan.sabotage,
         weighsPeers: plan.policy === "ours",
         createRouter: () => createRouter(plan.policy, name, traits),
         requestOf: (call) => this.#requestOf(call),
         openTrunk: (address) => this.#openEdgeTrunk(index, address),
         openPeers: () => this.#openPeers(index),
         publish: (_, summary) => this.#tell(index, summary),
-        releaseBeat: (beat) => this.beats.release(beat),
+        releaseBeat: (edge, beat) => this.edges[edge]!.heart.release(beat),
         onMove: (_, cause) => this.moves.set(cause, (this.moves.get(cause) ?? 0) + 1),
         onSpill: (_from, _to, request) => this.#spilled(request),
       }),
@@ -199,7 +201,7 @@ export class SimMesh {
       }),
     }));
     const { auditor } = this;
-    const { tamper } = plan;
+    const { tamper } = plan.sabotage;
     this.sites.push(new CallerSite({ queue, process, auditor, trace, gateways, tamper, onEnd }));
   }
 

@@ -24,6 +24,7 @@ import type { SimRouter } from "../policies/sim-router.ts";
 import type { SimRequest } from "../workload/sim-request.ts";
 import { PeerBook, type PeerLink } from "./peer-book.ts";
 import { summarize } from "./region-summary.ts";
+import type { Sabotage } from "./sabotage.ts";
 import { SimGateway } from "./sim-gateway.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { ServedCall, SimService } from "./sim-service.ts";
@@ -32,6 +33,7 @@ import type { SimTrunk } from "./sim-trunk.ts";
 /** How often time is let pass and trunks that are not well are looked at (as the registry does). */
 const TICK_MS = 250;
 const SUMMARY_EVERY_MS = 1000;
+const WAY = ">";
 
 export interface SimRegionOptions {
   readonly queue: EventQueue;
@@ -41,6 +43,7 @@ export interface SimRegionOptions {
   readonly jurisdictions: readonly string[];
   /** Whether it weighs other regions against its own edges, or only goes there when it must. */
   readonly weighsPeers: boolean;
+  readonly sabotage: Sabotage;
   readonly random: Random;
   readonly auditor: Auditor;
   readonly trace: TraceHash;
@@ -52,7 +55,7 @@ export interface SimRegionOptions {
   /** Tells the other regions; it takes as long as it takes. */
   readonly publish: (from: string, summary: RegionModel) => void;
   /** Nobody here holds the beat any more. */
-  readonly releaseBeat: (beat: Heartbeat) => void;
+  readonly releaseBeat: (edge: number, beat: Heartbeat) => void;
   readonly onMove: (from: string, cause: string) => void;
   readonly onSpill: (from: string, to: string, request: SimRequest) => void;
 }
@@ -62,6 +65,10 @@ interface Memory {
   readonly membership: Membership;
   readonly router: SimRouter;
   readonly trunks: Map<string, SimTrunk>;
+  /** The edges whose trunks are not well. */
+  readonly unwell: Map<string, SimTrunk>;
+  /** By the edges' numbers: the beats that membership has. */
+  readonly held: Map<number, Heartbeat>;
   readonly peers: PeerBook;
   readonly gateway: SimGateway;
   readonly continuation: Continuation;
@@ -103,6 +110,10 @@ export class SimRegion implements SimService {
     return count;
   }
 
+  get known(): number {
+    return this.#memory?.membership.members.size ?? 0;
+  }
+
   get trunks(): Iterable<SimTrunk> {
     return this.#memory?.trunks.values() ?? [];
   }
@@ -115,28 +126,27 @@ export class SimRegion implements SimService {
     return this.#memory?.trunks.get(edge);
   }
 
-  takeBeat(beat: Heartbeat): void {
+  /** Takes a beat of the edge with this number; whichever is not held afterwards is given back. */
+  takeBeat(index: number, beat: Heartbeat): void {
     const memory = this.#memory;
-    if (memory === null) {
-      this.options.releaseBeat(beat);
-      return;
-    }
+    const { releaseBeat } = this.options;
     const nowMs = this.process.monotonicMs;
-    const edge = edgeId(beat.edge);
-    const held = memory.membership.members.get(edge)?.heartbeat;
-    const outcome = takeBeat(memory.membership, beat, nowMs);
-    if (outcome.kind === "ignored") {
-      this.options.releaseBeat(beat);
+    const outcome = memory === null ? null : takeBeat(memory.membership, beat, nowMs);
+    if (memory === null || outcome?.kind !== "accepted") {
+      releaseBeat(index, beat);
       return;
     }
-    this.#perform(outcome.changes, nowMs);
+    const { changes } = outcome;
+    if (changes.length > 0) this.#perform(changes, nowMs);
+    const edge = beat.edge as EdgeId; // membership has checked it
     memory.router.beat(edge, beat, nowMs);
-    const isJoining = outcome.changes.some(({ kind }) => kind !== "status");
-    if (isJoining) {
-      const status = memory.membership.members.get(edge)!;
-      memory.router.setStatus(edge, status.status, status.reason);
+    if (changes.length > 0) {
+      const { status, reason } = memory.membership.members.get(edge)!;
+      memory.router.setStatus(edge, status, reason);
     }
-    if (held !== undefined) this.options.releaseBeat(held);
+    const held = memory.held.get(index);
+    memory.held.set(index, beat);
+    if (held !== undefined) releaseBeat(index, held);
   }
 
   takeSummary(from: string, summary: RegionModel): void {
@@ -147,9 +157,11 @@ export class SimRegion implements SimService {
     const memory = this.#memory;
     if (memory === null) return;
     const { auditor, name, requestOf } = this.options;
-    auditor.reachedRegion(requestOf(call), name, call.context.visitedRegions);
+    // The way is kept where the mesh itself doesn't look: the audit believes nobody else.
+    const requestId = `${call.context.requestId}${WAY}${name}`;
+    auditor.reachedRegion(requestOf(call), requestId.split(WAY).slice(1));
     const signal = AbortSignal.any([call.context.signal, memory.stopping.signal]);
-    const context = { ...call.context, signal };
+    const context = { ...call.context, signal, requestId };
     memory.continuation
       .generate(call.request, context, (event) => call.emit(event))
       .then(
@@ -166,9 +178,7 @@ export class SimRegion implements SimService {
     memory.stopping.abort();
     for (const trunk of memory.trunks.values()) trunk.close();
     memory.peers.close();
-    for (const { heartbeat } of memory.membership.members.values()) {
-      this.options.releaseBeat(heartbeat);
-    }
+    for (const [index, beat] of memory.held) this.options.releaseBeat(index, beat);
   }
 
   restart(): void {
@@ -185,6 +195,7 @@ export class SimRegion implements SimService {
     const gateway = new SimGateway(this.options, router, trunks, peers);
     const memory: Memory = {
       ...{ membership: new Membership(), router, trunks, peers, gateway },
+      ...{ held: new Map(), unwell: new Map() },
       stopping: new AbortController(),
       continuation: createContinuation({
         clock: process.clock,
@@ -203,8 +214,9 @@ export class SimRegion implements SimService {
       this.process.run(() => {
         if (life !== this.process.life) return;
         const nowMs = this.process.monotonicMs;
-        for (const [edge, trunk] of memory.trunks) {
-          if (trunk.silentMs > 0) this.#look(memory, edgeId(edge), trunk);
+        for (const [edge, trunk] of memory.unwell) {
+          if (memory.trunks.get(edge) === trunk) this.#look(memory, edgeId(edge), trunk);
+          if (trunk.silentMs === 0) memory.unwell.delete(edge);
         }
         this.#perform(passTime(memory.membership, nowMs), nowMs);
         this.#tick(memory, life);
@@ -263,6 +275,7 @@ export class SimRegion implements SimService {
   #connect(memory: Memory, { edge, heartbeat }: Member): void {
     const trunk = this.options.openTrunk(heartbeat.grpc);
     memory.trunks.set(edge, trunk);
+    trunk.onUnwell = () => memory.unwell.set(edge, trunk);
     trunk.onState(() => {
       if (memory.trunks.get(edge) === trunk) this.#look(memory, edge, trunk);
     });

@@ -71,6 +71,8 @@ export class SimTrunk {
   #nextId = 1;
   #batch: Frame[] = [];
   #batchMs = -1;
+  /** Told when something is wrong with the path or the peer. */
+  onUnwell: () => void = () => {};
   #listeners: ((state: TrunkState) => void)[] = [];
 
   constructor({ queue, client, server, path, random }: SimTrunkOptions) {
@@ -93,6 +95,12 @@ export class SimTrunk {
 
   get silentMs(): number {
     return this.#isWatching ? this.#queue.nowMs - this.#lastHeardMs : 0;
+  }
+
+  /** Nothing is wrong with the path or the peer. */
+  get isWell(): boolean {
+    const { process } = this.server;
+    return this.path.isWhole && process.isRunning && process.life === this.#serverLife;
   }
 
   get inFlight(): number {
@@ -136,8 +144,9 @@ export class SimTrunk {
         this.#queue.after(this.path.quality.latencyMs, () => this.#lost("the peer has ended"));
       }
     }
-    if (this.#isWell || this.#isWatching || this.#state !== "up") return;
+    if (this.isWell || this.#isWatching || this.#state !== "up") return;
     this.#isWatching = true;
+    this.onUnwell();
     // The last answered ping was up to one period ago.
     this.#lastHeardMs = this.#queue.nowMs - this.#random() * PING_TICKS * TICK_MS;
     this.#watch(this.#connection);
@@ -149,11 +158,6 @@ export class SimTrunk {
     this.#lost("the trunk is closed");
     this.#isClosed = true;
     this.#listeners = [];
-  }
-
-  get #isWell(): boolean {
-    const { process } = this.server;
-    return this.path.isWhole && process.isRunning && process.life === this.#serverLife;
   }
 
   #connect(): void {
@@ -182,7 +186,7 @@ export class SimTrunk {
   #watch(connection: number): void {
     this.#queue.after(TICK_MS, () => {
       if (connection !== this.#connection || !this.#isWatching) return;
-      if (this.#isWell) {
+      if (this.isWell) {
         this.#isWatching = false;
         return;
       }
@@ -194,7 +198,7 @@ export class SimTrunk {
   /** A server that hears nothing from its client gives up its work in the end. */
   #expireAtServer(connection: number): void {
     this.#queue.after(CLIENT_TICK_MS * CLIENT_SILENT_TICKS_MAX, () => {
-      if (connection !== this.#connection || this.#isWell) return;
+      if (connection !== this.#connection || this.isWell) return;
       this.server.process.run(() => this.#abortAllTaken());
     });
   }
@@ -230,7 +234,9 @@ export class SimTrunk {
   #send(arrive: () => void): void {
     const connection = this.#connection;
     this.path.send(Direction.forth, () => {
-      if (connection === this.#connection) this.server.process.run(arrive);
+      this.server.process.run(() => {
+        if (connection === this.#connection) arrive();
+      });
     });
   }
 
