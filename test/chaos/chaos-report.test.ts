@@ -86,6 +86,7 @@ function report(input: Partial<ChaosInput>) {
     audit: { streams: logs.length, worstGap: 0, wrong: 0, truncated: 0 },
     undisturbed: new Map([["asked", "x"]]),
     crashes: [],
+    ownStallMs: 0,
     ...input,
   });
 }

@@ -43,6 +43,8 @@ export interface ChaosInput {
   readonly undisturbed: ReadonlyMap<string, string>;
   /** Processes that ended though nobody ended them. */
   readonly crashes: readonly string[];
+  /** The longest that this process, with its callers and its links, stood still itself. */
+  readonly ownStallMs: number;
 }
 
 export type ChaosFigures = ReturnType<typeof figuresOf>;
@@ -58,7 +60,7 @@ export function reportOf(input: ChaosInput): ChaosReport {
 }
 
 function figuresOf(input: ChaosInput) {
-  const { seed, seconds, logs, faults, missing, audit, crashes } = input;
+  const { seed, seconds, logs, faults, missing, audit, crashes, ownStallMs } = input;
   const ours = logs.filter((log) => !fellWithItsDoor(log, faults));
   const acknowledged = ours.filter((log) => log.isAcknowledged);
   const complete = acknowledged.filter((log) => log.isComplete);
@@ -113,6 +115,7 @@ function figuresOf(input: ChaosInput) {
       complete.flatMap(({ finished }) => finished?.moves ?? []).map(({ cause }) => cause),
     ),
     stalls: longestStalls(ours, faults),
+    ownStallMs,
   };
 }
 

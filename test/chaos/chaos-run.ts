@@ -1,6 +1,7 @@
 // A whole chaos run on a real mesh: what calm looks like, callers and faults for a while, then the
 // judgement.
 import { cpSync } from "node:fs";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { systemClock } from "../../runtime/clock.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
@@ -19,6 +20,7 @@ import { StreamLog } from "./stream-log.ts";
 const SDK_CALLERS = 6;
 /** A stream this far into its answer may end before a blow lands. */
 const FRESH_SHARE_MAX = 0.6;
+const NANOSECONDS_A_MS = 1e6;
 /** Far more than callers; older requests have ended. */
 const OPEN_LOGS_MAX = 200;
 
@@ -86,7 +88,10 @@ async function disturb(
   const undisturbed = await calmAnswers(judgeAddress, wanted);
 
   const scene = { mesh, links, operator };
+  const loop = monitorEventLoopDelay();
+  loop.enable();
   const { logs, faults, missing } = await streamUnderFaults(scene, options, undisturbed, say);
+  loop.disable();
   say("judging what was delivered");
   const complete = logs.filter((log) => log.isComplete);
   const audit = await auditStreams(complete, judgeAddress);
@@ -94,6 +99,7 @@ async function disturb(
   return reportOf({
     ...{ seed, seconds, logs, faults, missing, audit, crashes },
     undisturbed: answers,
+    ownStallMs: Math.round(loop.max / NANOSECONDS_A_MS),
   });
 }
 

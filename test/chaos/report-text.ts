@@ -29,11 +29,12 @@ function summary(report: ChaosReport): string[] {
   ];
 }
 
-function times({ ttftMs, detectionMs, regionLossGapMs }: ChaosReport): string[] {
+function times({ ttftMs, detectionMs, regionLossGapMs, ownStallMs }: ChaosReport): string[] {
   return [
     `TTFT       calm: ${percentiles(ttftMs.calm)}; in faults: ${percentiles(ttftMs.disturbed)}`,
     `detection  ${percentiles(detectionMs)}`,
     `next token after a region's loss: ${percentiles(regionLossGapMs)}`,
+    `the callers and links of this run stood still for ${ownStallMs} ms at most`,
   ];
 }
 
