@@ -11,6 +11,7 @@ import { regionId } from "../../proto/ids.ts";
 import { createGateway, type Gateway } from "../../region/gateway/gateway.ts";
 import { gatewayInferenceService } from "../../region/gateway/gateway-inference.ts";
 import { EdgeRegistry } from "../../region/membership/edge-registry.ts";
+import type { RouteLabels } from "../../region/route/route-table.ts";
 import { type PeerAddress, PeerRegistry } from "../../region/spill/peer-registry.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import { startGrpcServer } from "../../runtime/grpc/server.ts";
@@ -37,14 +38,15 @@ export interface InProcessRegion {
 export async function startInProcessRegion(
   t: ExecutionContext,
   name: string,
-  options: { peers?: PeerAddress[]; inFlightMax?: number } = {},
+  options: { peers?: PeerAddress[]; inFlightMax?: number; labels?: RouteLabels } = {},
 ): Promise<InProcessRegion> {
   const log = silentLog();
   const clock = systemClock;
   const region = regionId(name);
   const hello = { peer: name, role: "region", region: name };
   const openTrunk = (address: string) => createTrunk({ address, hello, clock, log });
-  const edges = new EdgeRegistry({ region, clock, log, openTrunk });
+  const { labels = { jurisdictions: [], gramsCo2PerKwh: 0 } } = options;
+  const edges = new EdgeRegistry({ region, clock, log, openTrunk, labels });
   const peers = new PeerRegistry({ region, clock, log, openTrunk, peers: options.peers ?? [] });
   const random = seededRandom(1).next;
   const inFlightMax = options.inFlightMax ?? 1000;

@@ -107,7 +107,7 @@ test("a report doesn't count what can't have reached the edge when it was writte
   t.is(mesh.table.summary("m", 0)?.freeSlots, 8, "the edge knows best");
 });
 
-test("prompts wait behind those sent before, less as time passes, none once all have spoken", (t) => {
+test("prompts wait behind those sent before, less as time passes, none once all are read", (t) => {
   const mesh = new RoutingFixture({ a: {} });
   const alone = mesh.terms("a").prefillMs;
   const handle = mesh.send("a", { promptTokens: 1000 });
