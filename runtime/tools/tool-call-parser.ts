@@ -15,8 +15,8 @@ export type ToolPiece =
 type Mode = "start" | "text" | "arguments" | "closing" | "between" | "over";
 
 const CLOSING_TAG = "</tool_call>";
-/** What may stand between two calls. */
-const SEPARATORS = /^[\s,;\]]{0,32}/;
+/** What may stand between two calls, and is left out. */
+const SEPARATORS = /^[\s,;\]]+/;
 const SPACES = /^\s{0,16}/;
 
 export class ToolCallParser {
@@ -57,16 +57,16 @@ export class ToolCallParser {
   end(): ToolPiece[] {
     const held = this.#held;
     this.#held = "";
-    const rest = this.#mode === "between" ? beyond(held) : held;
+    const cutTag = this.#mode === "between" && CLOSING_TAG.startsWith(held);
     const told = this.#mode === "start" || this.#mode === "text" || this.#mode === "between";
-    return told && rest !== "" ? [{ kind: "text", text: rest }] : [];
+    return told && !cutTag && held !== "" ? [{ kind: "text", text: held }] : [];
   }
 
   /** Decides what the held text begins with. False when that takes more text. */
   #step(pieces: ToolPiece[]): boolean {
     switch (this.#mode) {
       case "start":
-        return this.#open(this.#held, pieces, () => {
+        return this.#open(pieces, () => {
           this.#mode = "text";
         });
       case "text":
@@ -83,9 +83,9 @@ export class ToolCallParser {
     }
   }
 
-  /** Begins a call if `text` does; `otherwise` when it certainly doesn't. */
-  #open(text: string, pieces: ToolPiece[], otherwise: () => void): boolean {
-    const opening = readOpening(text, this.#names);
+  /** Begins a call if the held text does; `otherwise` when it certainly doesn't. */
+  #open(pieces: ToolPiece[], otherwise: () => void): boolean {
+    const opening = readOpening(this.#held, this.#names);
     if (opening.kind === "partial") return false;
     if (opening.kind === "none") {
       otherwise();
@@ -93,7 +93,7 @@ export class ToolCallParser {
     }
     pieces.push({ kind: "call", call: this.#calls, name: opening.name });
     this.#calls++;
-    this.#held = text.slice(opening.argumentsAt);
+    this.#held = this.#held.slice(opening.argumentsAt);
     this.#mode = "arguments";
     this.#depth = 0;
     return true;
@@ -102,7 +102,7 @@ export class ToolCallParser {
   #readText(pieces: ToolPiece[]): boolean {
     const at = this.#held.indexOf(OPENING_TAG);
     if (at === 0) {
-      return this.#open(this.#held, pieces, () => this.#tell(OPENING_TAG.length, pieces));
+      return this.#open(pieces, () => this.#tell(OPENING_TAG.length, pieces));
     }
     this.#tell(at < 0 ? this.#held.length - tagBegun(this.#held) : at, pieces);
     return at > 0;
@@ -147,24 +147,16 @@ export class ToolCallParser {
   }
 
   #readBetween(pieces: ToolPiece[]): boolean {
-    let rest = this.#held.replace(SEPARATORS, "");
-    if (rest.startsWith(CLOSING_TAG)) {
-      rest = rest.slice(CLOSING_TAG.length).replace(SEPARATORS, "");
-    } else if (CLOSING_TAG.startsWith(rest)) {
-      return false;
+    this.#held = this.#held.replace(SEPARATORS, "");
+    if (this.#held.startsWith(CLOSING_TAG)) {
+      this.#held = this.#held.slice(CLOSING_TAG.length);
+      return true;
     }
-    if (rest === "") return false;
-    return this.#open(rest, pieces, () => {
+    if (CLOSING_TAG.startsWith(this.#held)) return false;
+    return this.#open(pieces, () => {
       this.#mode = "text";
-      this.#held = rest;
     });
   }
-}
-
-/** What of a text that follows a call isn't part of what stands between calls. */
-function beyond(text: string): string {
-  const rest = text.replace(SEPARATORS, "");
-  return CLOSING_TAG.startsWith(rest) ? "" : rest;
 }
 
 /** Length of the longest beginning of a tag that the text ends with. */

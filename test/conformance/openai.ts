@@ -108,7 +108,10 @@ function chatTests(test: TestFn, target: GetTarget): void {
         json_schema: { name: "answer", schema: jsonSchema, strict: true },
       },
     });
-    const parsed: unknown = JSON.parse(answer.choices[0]?.message.content ?? "");
+    const content = answer.choices[0]?.message.content ?? "";
+    t.is(content, content.trim());
+    t.is(answer.choices[0]?.finish_reason, "stop");
+    const parsed: unknown = JSON.parse(content);
     t.deepEqual(Object.keys(parsed as object), ["ok"]);
     t.is(typeof (parsed as { ok: unknown }).ok, "boolean");
   });

@@ -1,6 +1,7 @@
 // The same conformance suites that run in-process, against a real gateway and a real edge: stock
 // OpenAI and AI SDK packages, gRPC, reflection from Python, and hostile requests.
 import test, { type ImplementationFn, type TestFn } from "ava";
+import OpenAI from "openai";
 import type { ConformanceTarget } from "../conformance/conformance-target.ts";
 import { fuzzConformance } from "../conformance/fuzz.ts";
 import { grpcConformance } from "../conformance/grpc.ts";
@@ -67,3 +68,41 @@ for (const [door, name] of [
     }
   });
 }
+
+test.serial("a tool call whose edge is killed goes on elsewhere, whole and valid", async (t) => {
+  // Long enough that the blow falls into the arguments.
+  const numbers = { type: "array", items: { enum: [1, 2, 3] }, minItems: 60, maxItems: 60 };
+  const parameters = { type: "object", properties: { numbers }, required: ["numbers"] };
+  const client = new OpenAI({ baseURL: `${mesh.http("us")}/v1`, apiKey: "none", maxRetries: 0 });
+  const stream = client.chat.completions.stream({
+    model: "commands",
+    messages: [{ role: "user", content: prompts(1)[0]! }],
+    temperature: 0,
+    tools: [{ type: "function", function: { name: "count", parameters } }],
+    tool_choice: "required",
+  });
+  let last: unknown;
+  let struck = false;
+  stream.on("chunk", (chunk) => {
+    last = chunk;
+  });
+  stream.on("tool_calls.function.arguments.delta", ({ arguments: written }) => {
+    if (struck || written.length < 30) return;
+    struck = true;
+    mesh.handle.kill("us-1", "SIGKILL");
+  });
+  const { choices } = await stream.finalChatCompletion();
+  const [choice] = choices;
+  t.true(struck);
+  t.is(choice?.finish_reason, "tool_calls");
+  const [call] = choice?.message.tool_calls ?? [];
+  if (call?.type !== "function") return t.fail();
+  t.is(call.function.name, "count");
+  const written = JSON.parse(call.function.arguments) as { numbers: number[] };
+  t.is(written.numbers.length, 60);
+  t.true(written.numbers.every((number) => [1, 2, 3].includes(number)));
+  const { isthmus } = last as { isthmus: { moves: { to_edge: string; at_token: number }[] } };
+  t.is(isthmus.moves.length, 1);
+  t.is(isthmus.moves[0]?.to_edge, "eu-1");
+  t.true(isthmus.moves[0]!.at_token > 10);
+});

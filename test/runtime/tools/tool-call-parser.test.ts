@@ -127,6 +127,7 @@ const cases: readonly Case[] = [
     calls: [["get_time", '{"a": "b']],
     cutShort: true,
   },
+  { what: "a call before many lines", said: written(time) + "\n".repeat(100), calls: [time] },
   { what: "a call without its last brace", said: written(time).slice(0, -1), calls: [time] },
   {
     what: "a second call that is cut",

@@ -138,7 +138,7 @@ test("further calls are left out where calls may not be parallel", async (t) => 
   await servers.stop();
 });
 
-test("tools, calls and results reach the engine, tools only where they may be called", async (t) => {
+test("calls and results reach the engine, tools only where they may be called", async (t) => {
   const { script, servers, client } = await scripted();
   const promptOf = ({ prompt }: GenerateRequest) => {
     if (prompt.case !== "chat") throw new Error("no chat");
