@@ -57,7 +57,7 @@ export function measure(results: readonly SimulationResult[]): Metrics {
     tpotMs: percentilesOf(records.filter(({ tokens }) => tokens > 1).map(tpotOf)),
     goodputPerS: good / seconds,
     goodputShare: good / Math.max(1, records.length),
-    utilisation: total(({ usedMs }) => usedMs) / total(({ availableMs }) => availableMs),
+    utilisation: total(({ used }) => used) / total(({ available }) => available),
     cachedShare: total(({ reused }) => reused) / total(({ reused, read }) => reused + read),
     spills: meshes.reduce((sum, { spills }) => sum + spills, 0),
     crossRegionMB: meshes.reduce((sum, { crossBytes }) => sum + crossBytes, 0) / 1e6,
@@ -102,27 +102,29 @@ function tpotOf({ endMs, firstTokenMs, tokens }: CallRecord): number {
 }
 
 interface Work {
-  readonly usedMs: number;
-  readonly availableMs: number;
+  /** Of the capacity there was, in tokens at full load. */
+  readonly used: number;
+  readonly available: number;
   readonly reused: number;
   readonly read: number;
   readonly written: number;
   readonly joules: number;
 }
 
-function workOf({ mesh, seconds }: SimulationResult): Work {
-  const work = { usedMs: 0, availableMs: 0, reused: 0, read: 0, written: 0, joules: 0 };
+function workOf({ mesh, records, seconds }: SimulationResult): Work {
+  const work = { used: 0, available: 0, reused: 0, read: 0, written: 0, joules: 0 };
+  const endMs = records.reduce((last, record) => Math.max(last, record.endMs), seconds * 1000);
   for (const { engine, options } of mesh.edges) {
     const { profile } = options;
     const { prefilled, generated, reused, busyMs } = engine;
-    const stepMs = decodeStepMs(profile, profile.slots) / profile.slots;
-    work.usedMs += (prefilled * 1000) / profile.prefillTokensPerS + generated * stepMs;
-    work.availableMs += seconds * 1000;
+    const tokenMs = decodeStepMs(profile, profile.slots) / profile.slots;
+    const usedMs = (prefilled * 1000) / profile.prefillTokensPerS + generated * tokenMs;
+    work.used += usedMs / tokenMs;
+    work.available += endMs / tokenMs;
     work.reused += reused;
     work.read += prefilled;
     work.written += generated;
-    const idleMs = Math.max(0, seconds * 1000 - busyMs);
-    work.joules += (busyMs * profile.watts + idleMs * profile.idleWatts) / 1000;
+    work.joules += (busyMs * profile.watts + (endMs - busyMs) * profile.idleWatts) / 1000;
   }
   return work;
 }

@@ -72,7 +72,7 @@ export function auditLines(result: SimulationResult, tookMs: number, cpuMs: numb
       .slice(0, 10)
       .map(({ rule, atMs, detail }) => `VIOLATION ${rule} at ${Math.round(atMs)} ms: ${detail}`),
     mesh.auditor.isClean
-      ? "audit: clean (one outcome each, no token lost or doubled, slots, residency, loops, drained)"
+      ? "audit: clean (outcomes, tokens, text, slots, residency, loops, nothing left over)"
       : `audit: ${mesh.auditor.total} violations: ${listed(mesh.auditor.counts)}`,
   ];
 }

@@ -6,6 +6,7 @@ import type { Random } from "../../../runtime/random.ts";
 import { exponential, logNormal, type RandomStreams, zipf } from "../kernel/random-streams.ts";
 import { capacityPerS } from "../world/engine-profile.ts";
 import type { RegionPlan } from "../world/sim-mesh.ts";
+import { Bursts } from "./bursts.ts";
 import type { LengthShape, Scenario } from "./scenario.ts";
 import {
   type Conversation,
@@ -20,9 +21,6 @@ const THINK_MS = 15_000;
 const MS_PER_TOKEN = 50;
 const CONTEXT_TOKENS = 6000;
 const MAX_TOKENS = 1024;
-/** Mean times that a bursty site spends calm and busy. */
-const CALM_MS = 12_000;
-const BUSY_MS = 4000;
 const SAMPLES = 4000;
 
 export interface WorkloadOptions {
@@ -64,7 +62,9 @@ export function drawWorkload(options: WorkloadOptions, streams: RandomStreams): 
     }
   }
   const endMs = options.seconds * 1000;
-  const ordered = drawn.filter(({ atMs }) => atMs < endMs).sort((a, b) => a.atMs - b.atMs);
+  const ordered = drawn
+    .filter(({ atMs }) => atMs >= 0 && atMs < endMs)
+    .sort((a, b) => a.atMs - b.atMs);
   const arrivals = ordered.map(({ atMs, shape }, at) => ({
     atMs,
     request: () => createRequest({ ...shape, id: at + 1 }),
@@ -77,7 +77,8 @@ function rateOf({ scenario, regions }: WorkloadOptions, streams: RandomStreams):
   const random = streams.of("lengths");
   const written = meanOf(scenario.output, random);
   const said = meanOf(scenario.prompt, random);
-  // The n-th turn repeats n - 1 questions and answers; what is shared counts half.
+  // The n-th turn repeats n - 1 questions and answers, and the last one's number is geometric. What
+  // is repeated counts half: some of it is cached, by any policy.
   const repeated = (scenario.turns - 1) * (said + written) + scenario.systemTokens;
   const read = said + repeated / 2;
   let capacity = 0;
@@ -105,23 +106,18 @@ function startsOf(
   random: Random,
 ): number[] {
   const { burst, diurnal, turns } = scenario;
-  const meanPerMs = ratePerS / regions.length / turns / 1000;
-  const busyShare = BUSY_MS / (CALM_MS + BUSY_MS);
-  const calm = (1 - busyShare * burst) / (1 - busyShare);
-  const mostPerMs = meanPerMs * (1 + diurnal) * Math.max(1, burst);
   const endMs = seconds * 1000;
+  // Those that are under way at the beginning began before it.
+  const beginMs = -(turns - 1) * THINK_MS * 3;
+  const bursts = new Bursts(burst, beginMs, endMs, random);
+  const meanPerMs = ratePerS / regions.length / turns / 1000;
+  const mostPerMs = meanPerMs * (1 + diurnal) * bursts.most;
   const starts: number[] = [];
-  let isBusy = false;
-  let changeMs = burst === 1 ? Infinity : exponential(random, CALM_MS);
-  for (let atMs = 0; ; ) {
+  for (let atMs = beginMs; ; ) {
     atMs += exponential(random, 1 / mostPerMs);
     if (atMs >= endMs) return starts;
-    while (atMs > changeMs) {
-      isBusy = !isBusy;
-      changeMs += exponential(random, isBusy ? BUSY_MS : CALM_MS);
-    }
     const phase = 2 * Math.PI * (atMs / endMs + site / regions.length);
-    const factor = (1 + diurnal * Math.sin(phase)) * (burst === 1 ? 1 : isBusy ? burst : calm);
+    const factor = (1 + diurnal * Math.sin(phase)) * bursts.at(atMs);
     if (random() < (meanPerMs * factor) / mostPerMs) starts.push(atMs);
   }
 }
