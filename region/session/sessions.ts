@@ -19,7 +19,7 @@ export interface SessionsOptions {
   readonly jurisdictions: readonly string[];
   /** JetStream domain of the region. */
   readonly domain: string;
-  readonly nats: NatsLink;
+  readonly nats: Pick<NatsLink, "kv" | "request" | "subscribe">;
   /** What serves a request once it has its context. */
   readonly backend: InferenceBackend;
   readonly policies?: PolicyBook;

@@ -10,7 +10,13 @@ import { type Session, SessionSchema } from "../../../proto/gen/isthmus/v1/mesh_
 import { regionId } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import type { SessionPeer } from "../../../region/session/session-exchange.ts";
-import { createSessions, type Sessions } from "../../../region/session/sessions.ts";
+import { sessionKey } from "../../../region/session/session-rules.ts";
+import { SessionStore } from "../../../region/session/session-store.ts";
+import {
+  createSessions,
+  type Sessions,
+  type SessionsOptions,
+} from "../../../region/session/sessions.ts";
 import { systemClock } from "../../../runtime/clock.ts";
 import type { CallContext } from "../../../runtime/inference/backend.ts";
 import { silentLog } from "../../../runtime/log.ts";
@@ -36,6 +42,13 @@ export interface SessionRegion {
   readonly backend: ScriptedBackend;
   readonly sessions: Sessions;
   readonly peers: Map<string, SessionPeer>;
+  /**
+   * Lets so much time pass for it that who is in reach has been so for long. Resolves with whether
+   * it answers by itself now, without asking anybody.
+   */
+  settle(): Promise<boolean>;
+  /** What its own store holds, without asking anybody. */
+  stored(id: string): Promise<string[] | null>;
   /** Values of a counter by its one label. */
   count(metric: string): Promise<Record<string, number>>;
   stop(): Promise<void>;
@@ -53,14 +66,36 @@ export async function startSessionRegion(
   const backend = createScriptedBackend();
   backend.reply = (request) => [`answer ${messagesOf(request).length}`];
   const metrics = createMetrics({});
+  let passedMs = 0;
+  let questions = 0;
+  const counted: SessionsOptions["nats"] = {
+    kv: (...of) => nats.kv(...of),
+    subscribe: (...to) => nats.subscribe(...to),
+    request(subject, body, timeoutMs) {
+      if (subject.endsWith(".get")) questions += 1;
+      return nats.request(subject, body, timeoutMs);
+    },
+  };
+  const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + passedMs };
+  const store = new SessionStore({ nats, domain: name, clock });
   const peers = new Map(others.map((region) => [region, peerOf(region)] as const));
   const sessions = createSessions({
     ...{ region: regionId(name), domain: name, jurisdictions: jurisdictions[name] ?? [] },
-    ...{ nats, backend, clock: systemClock, log: silentLog(), metrics },
+    ...{ nats: counted, backend, clock, log: silentLog(), metrics },
     peers: () => peers.values(),
   });
   return {
     ...{ name, nats, backend, sessions, peers },
+    async settle() {
+      passedMs += 60_000;
+      const before = questions;
+      await sessions.routes.request("/v1/sessions/nobody");
+      return questions === before;
+    },
+    async stored(id) {
+      const found = await store.get(sessionKey({ id, tenant: "" }));
+      return found?.session.messages.map(({ content }) => content) ?? null;
+    },
     async count(metric) {
       const lines = (await metrics.text()).split("\n").filter((line) => line.startsWith(metric));
       return Object.fromEntries(
