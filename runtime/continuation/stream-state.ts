@@ -31,11 +31,11 @@ export interface ContinuationBounds {
 export const defaultBounds: ContinuationBounds = {
   fruitlessMax: 8,
   attemptsMax: 64,
-  waitsMax: 18,
+  waitsMax: 24,
   freshWaitsMax: 6,
   delayMs: 100,
   delayMaxMs: 1000,
-  adriftMaxMs: 15_000,
+  adriftMaxMs: 20_000,
   hedgesMax: 1,
   silence: defaultSilenceBounds,
 };
