@@ -1,7 +1,9 @@
 // A whole chaos run on a real mesh: what calm looks like, callers and faults for a while, then the
 // judgement.
-import { cpSync } from "node:fs";
+import { cpSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { meshLayout } from "../../deploy/local/layout.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
@@ -21,6 +23,8 @@ const SDK_CALLERS = 6;
 /** A stream this far into its answer may end before a blow lands. */
 const FRESH_SHARE_MAX = 0.6;
 const NANOSECONDS_A_MS = 1e6;
+/** Kept of a process's log when it ends badly. */
+const LAST_WORDS_LINES = 4;
 /** Far more than callers; older requests have ended. */
 const OPEN_LOGS_MAX = 200;
 
@@ -43,6 +47,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const random = seededRandom(options.seed);
   const crashes: string[] = [];
   let links: MeshLinks | undefined;
+  let logsOfMesh = "";
   try {
     say("starting a mesh with a proxy on every link");
     await using mesh = await startTestMesh({
@@ -50,12 +55,14 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       ...(options.edges && { edges: options.edges }),
       wire: async (shape) => {
         links = await layLinks(shape, () => random.next());
+        logsOfMesh = meshLayout(shape).logDir;
         return links.via;
       },
       onEnd: (name, { code, signal }) => {
-        // Those that we end get SIGKILL, or end with 0 after a SIGTERM.
+        // Those that we end get SIGKILL, or SIGTERM, after which they end with 0 within 5 s.
         if (code === 0 || signal === "SIGKILL") return;
-        crashes.push(`${name} ended by itself (${signal ?? `exit code ${code}`})`);
+        const how = signal ?? `exit code ${code}`;
+        crashes.push(`${name} ended with ${how}: ${lastWords(join(logsOfMesh, `${name}.log`))}`);
       },
     });
     if (links === undefined) throw new Error("the mesh was not wired");
@@ -69,6 +76,10 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   } finally {
     await links?.[Symbol.asyncDispose]();
   }
+}
+
+function lastWords(logPath: string): string {
+  return readFileSync(logPath, "utf8").trimEnd().split("\n").slice(-LAST_WORDS_LINES).join(" | ");
 }
 
 async function disturb(
