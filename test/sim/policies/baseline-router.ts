@@ -86,6 +86,10 @@ export class BaselineRouter implements SimRouter {
     return { chosen: { edge, key, ttftMs: 0, totalMs: 0, interTokenP99Ms: 0 } };
   }
 
+  summary(): null {
+    return null;
+  }
+
   ttftP95Ms(): null {
     return null;
   }

@@ -4,6 +4,7 @@ import type { FaultCode } from "../../../proto/fault.ts";
 import type { Heartbeat } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { EdgeId } from "../../../proto/ids.ts";
 import type { MemberStatus } from "../../../region/membership/member.ts";
+import type { ModelSummary } from "../../../region/route/model-summary.ts";
 import type { RouteRequest } from "../../../region/route/route-request.ts";
 import type { Random } from "../../../runtime/random.ts";
 
@@ -45,6 +46,8 @@ export interface SimRouter {
   ): { readonly chosen: ChosenEdge | null };
   /** Completion tokens to expect of a request. */
   expectedTokens(query: LengthQuestion): number;
+  /** What the other regions are told; null when it leaves that to the region. */
+  summary(model: string, nowMs: number): ModelSummary | null;
   /** When a second edge is worth starting; null for not yet known. */
   ttftP95Ms(request: RouteRequest): number | null;
 }

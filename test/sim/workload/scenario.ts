@@ -76,6 +76,7 @@ export const scenarios: readonly Scenario[] = [
     what: "kills, freezes, cuts, slow edges and lost heartbeats in three regions",
     regions: 3,
     edges: [...times(1, large), ...times(5, medium), ...times(3, small)],
+    prompt: { median: 150, sigma: 1, most: 3000 },
     turns: 3,
     hasFaults: true,
     utilisation: 0.65,

@@ -1,10 +1,20 @@
-// What a simulated region tells the others of its model; the same for every policy.
+// What a simulated region tells the others of its model: as the real one says it where routing is
+// ours, else the same kind of figures, from what the edges last said.
 import { create } from "@bufbuild/protobuf";
 import { type RegionModel, RegionModelSchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { Member } from "../../../region/membership/member.ts";
+import type { ModelSummary } from "../../../region/route/model-summary.ts";
 
 /** Assumed of a request that is under way, where the edge says nothing. */
 const REMAINING_TOKENS = 64;
+
+/** As region/gateway/region-summary.ts makes it of the table's own figures. */
+export function toldOf(model: string, { best, ...counts }: ModelSummary): RegionModel {
+  const summary = create(RegionModelSchema, { model, ...counts });
+  if (best === null) return summary;
+  const { edge: _, ttftMs, ...figures } = best;
+  return Object.assign(summary, figures, { predictedTtftMs: ttftMs });
+}
 
 export function summarize(model: string, members: Iterable<Member>): RegionModel {
   const summary = create(RegionModelSchema, { model });

@@ -89,7 +89,17 @@ export class SimEdge implements SimService {
       heldBlocks: (most: number) => this.engine.heldBlocks(most),
     };
     this.heart = new SimHeart({
-      ...{ queue, process: this.process, index, region, edge: name, model, isOld, sources },
+      ...{
+        queue,
+        process: this.process,
+        index,
+        region,
+        edge: name,
+        model,
+        isOld,
+        profile,
+        sources,
+      },
       ...{ publish: options.publish, beatKind: options.beatKind },
     });
   }

@@ -3,6 +3,8 @@
 import { create } from "@bufbuild/protobuf";
 import { HeartbeatPace } from "../../../edge-node/heartbeat/heartbeat-pace.ts";
 import {
+  EdgeLabelsSchema,
+  GpuStateSchema,
   type Heartbeat,
   HeartbeatSchema,
   type ModelState,
@@ -10,6 +12,7 @@ import {
   PrefixDigestSchema,
 } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
+import type { EngineProfile } from "./engine-profile.ts";
 import type { SimProcess } from "./sim-process.ts";
 
 /** What is held is told when it changed, and this often in any case. */
@@ -34,6 +37,7 @@ export interface SimHeartOptions {
   readonly region: string;
   readonly edge: string;
   readonly model: string;
+  readonly profile: Pick<EngineProfile, "hasGpu" | "watts" | "costPerHour">;
   /** An edge from before the heartbeat told of limits, percentiles and prefixes. */
   readonly isOld: boolean;
   readonly sources: HeartSources;
@@ -130,9 +134,12 @@ export class SimHeart {
   }
 
   #make(): Heartbeat {
-    const { region, edge, model, index } = this.#options;
+    const { region, edge, model, index, profile } = this.#options;
+    const { hasGpu, watts, costPerHour } = profile;
     return create(HeartbeatSchema, {
       ...{ region, edge, grpc: `sim:${index}`, http: `http://sim:${index}` },
+      gpus: hasGpu ? [create(GpuStateSchema, { name: "simulated" })] : [],
+      labels: create(EdgeLabelsSchema, { watts, costPerHour }),
       models: [create(ModelStateSchema, { model, prefixes: create(PrefixDigestSchema) })],
     });
   }

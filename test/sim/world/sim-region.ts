@@ -23,7 +23,7 @@ import type { TraceHash } from "../kernel/trace-hash.ts";
 import type { SimRouter } from "../policies/sim-router.ts";
 import type { SimRequest } from "../workload/sim-request.ts";
 import { PeerBook, type PeerLink } from "./peer-book.ts";
-import { summarize } from "./region-summary.ts";
+import { summarize, toldOf } from "./region-summary.ts";
 import type { Sabotage } from "./sabotage.ts";
 import { SimGateway } from "./sim-gateway.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -229,8 +229,10 @@ export class SimRegion implements SimService {
       this.process.run(() => {
         if (life !== this.process.life) return;
         const { name, model } = this.options;
-        const members = memory.membership.members.values();
-        this.options.publish(name, summarize(model, members));
+        const own = memory.router.summary(model, this.process.monotonicMs);
+        const told =
+          own === null ? summarize(model, memory.membership.members.values()) : toldOf(model, own);
+        this.options.publish(name, told);
         this.#tellOthers(memory, life);
       }),
     );
