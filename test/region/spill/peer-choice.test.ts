@@ -91,7 +91,7 @@ test("a far idle region beats a near full one, until the way costs more than the
   t.is(targetOf([near, peer("far", { rttMs: 900 })]), "near");
 });
 
-test("the whole answer counts: a slow region near by loses a long one and keeps a short one", (t) => {
+test("a slow region near by loses a long answer and keeps a short one", (t) => {
   const near = peer("near", { model: modelOf({ decodeTokensPerS: 50 }) });
   const far = peer("far", { rttMs: 300, model: modelOf({ decodeTokensPerS: 100 }) });
   t.is(targetOf([near, far], { ...size, expectedTokens: 4 }), "near");
