@@ -37,6 +37,15 @@ test("an edge that isn't ready, or was tried, or is gone, gets nothing", (t) => 
   t.is(mesh.chosen(), null);
 });
 
+test("an edge that goes leaves the figures of the others as they are", (t) => {
+  const mesh = new RoutingFixture({ a: {}, b: { rttMs: 50 }, c: { rttMs: 100 } });
+  mesh.table.remove("a");
+  t.is(mesh.chosen()?.edge, "b");
+  mesh.add("d", { rttMs: 20 });
+  t.is(mesh.chosen()?.edge, "d");
+  t.is(mesh.chosen()?.terms.rttMs, 20);
+});
+
 test("each term makes an edge worse: round trip, queue, prefill, steps, faults, versions", (t) => {
   const base = new RoutingFixture({ a: {} }).chosen()!.totalMs;
   const worse: readonly [string, EdgeFields, Partial<RouteRequest>?][] = [

@@ -51,6 +51,14 @@ test("a session stays, until its edge is worse by more than reading it again", (
   t.is(mesh.chosen(turn, 0.99)?.edge, "c", "it has moved");
 });
 
+test("a session too short to have blocks stays among edges that are as good", (t) => {
+  const mesh = new RoutingFixture({ a: {}, b: { rttMs: 1.5 }, c: {} });
+  mesh.send("b", { sessionId: "s", promptTokens: 1 }).ended(0, finished);
+  for (const random of [0, 0.5, 0.99]) {
+    t.is(mesh.chosen({ sessionId: "s", promptTokens: 1 }, random)?.edge, "b");
+  }
+});
+
 test("a session whose edge is out or was tried goes elsewhere", (t) => {
   const mesh = new RoutingFixture({ a: {}, b: {} });
   mesh.send("b", { sessionId: "s" }).ended(0, finished);
