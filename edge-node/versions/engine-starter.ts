@@ -24,17 +24,22 @@ export function engineStarter(
   log: Log,
   onChange: () => void,
 ): StartEngine {
-  return async ({ model, modelPath, version }) => {
-    const engine = await createLlamaEngine({
+  return async ({ model, modelPath, version, signal }) => {
+    const options = {
       modelPath,
       version,
       slots,
       contextSize,
       threads,
       gpu: gpu ? "auto" : false,
-      log: (text) => log.debug({ model, text: text.trimEnd() }, "engine"),
-    });
-    await warmUp(engine, log);
+      log: (text: string) => log.debug({ model, text: text.trimEnd() }, "engine"),
+    } as const;
+    const engine = await createLlamaEngine(options, signal);
+    await warmUp(engine, log, signal);
+    if (signal.aborted) {
+      await engine.close();
+      throw signal.reason;
+    }
     engine.onState((state) => {
       log.info({ model, state }, "engine");
       onChange();
@@ -47,7 +52,7 @@ export function engineStarter(
  * Runs the model once before anybody does, so that its pages are in memory and its rates known:
  * routing would otherwise guess them, and prefer edges that have served to one that is idle.
  */
-export async function warmUp(engine: Engine, log: Log): Promise<void> {
+export async function warmUp(engine: Engine, log: Log, signal: AbortSignal): Promise<void> {
   const length = Math.min(WARM_UP_CHARACTERS, engine.info.contextSize - CONTEXT_RESERVE);
   const text = "one two three four ".repeat(WARM_UP_CHARACTERS / 16).slice(0, length);
   const job = {
@@ -67,8 +72,9 @@ export async function warmUp(engine: Engine, log: Log): Promise<void> {
     priority: "interactive",
   } as const;
   try {
-    await engine.generate(job, () => {}, new AbortController().signal);
+    await engine.generate(job, () => {}, signal);
   } catch (thrown) {
+    if (signal.aborted) return;
     // An engine that can't do this may still serve; it goes on with its rates unknown.
     log.warn({ fault: asFault(thrown).code }, "the warm-up failed");
   }

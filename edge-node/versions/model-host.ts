@@ -5,11 +5,15 @@ import type { ServedModels, ServedVersion } from "../serving/served-models.ts";
 import type { HeldArtifact } from "./artifact-holder.ts";
 import type { ModelGoal } from "./model-goal.ts";
 
-/** Starts an engine with its first version. Faults: those of the engine that can't load it. */
+/**
+ * Starts an engine with its first version, unless told to give up meanwhile: nothing is left of it
+ * then. Faults: those of the engine that can't load it; the signal's reason.
+ */
 export type StartEngine = (start: {
   readonly model: string;
   readonly modelPath: string;
   readonly version: VersionSpec;
+  readonly signal: AbortSignal;
 }) => Promise<Engine>;
 
 /** The files of one goal, on this edge's disk until released. */
@@ -44,11 +48,17 @@ export class ModelHost {
   }
 
   /** Starts an engine with the goal as its first version. */
-  static async start(goal: ModelGoal, files: GoalFiles, start: StartEngine, nowMs: number) {
-    const spec = specOf(goal, files);
-    const engine = await start({ model: goal.model, modelPath: files.basePath, version: spec });
+  static async start(
+    goal: ModelGoal,
+    files: GoalFiles,
+    start: StartEngine,
+    { nowMs, signal }: { readonly nowMs: number; readonly signal: AbortSignal },
+  ): Promise<HostedVersion> {
+    const version = specOf(goal, files);
+    const { model } = goal;
+    const engine = await start({ model, modelPath: files.basePath, version, signal });
     const host = new ModelHost(goal.baseKey, engine);
-    return host.#add(goal, files, spec, nowMs);
+    return host.#add(goal, files, version, nowMs);
   }
 
   /** Opens the goal beside what is open already. */

@@ -193,7 +193,8 @@ export class ModelReconciler {
       const nowMs = this.#options.clock.now();
       const host = [...this.#hosts].find(({ baseKey }) => baseKey === goal.baseKey);
       if (host !== undefined) return await host.open(goal, files, nowMs);
-      const version = await ModelHost.start(goal, files, this.#options.startEngine, nowMs);
+      const when = { nowMs, signal };
+      const version = await ModelHost.start(goal, files, this.#options.startEngine, when);
       this.#hosts.add(version.host);
       return version;
     } catch (thrown) {

@@ -19,6 +19,7 @@ import type {
 import { checkJob, checkPrompt } from "../job-limits.ts";
 import { type ChildCall, type ChildStats, idleStats, type LoadOptions } from "./child-messages.ts";
 import { EngineChild } from "./engine-child.ts";
+import type { LlamaEngineOptions } from "./llama-engine-options.ts";
 import { VersionBook } from "./version-book.ts";
 
 export const SLOTS_DEFAULT = 4;
@@ -33,35 +34,26 @@ const OTHER_CALLS_MAX = 256;
 /** Failures in a row after which the state says "failed" between further tries. */
 const FAILURES_BEFORE_FAILED = 3;
 
-export interface LlamaEngineOptions {
-  readonly modelPath: string;
-  /** Tokens of one sequence; the model's trained size caps it. Default 4096. */
-  readonly contextSize?: number;
-  /** Sequences generated at once. Default 4. */
-  readonly slots?: number;
-  /** Default: one less than there are cores, since llama.cpp's threads spin. */
-  readonly threads?: number;
-  readonly gpu?: "auto" | false;
-  /** The version to begin with. Default: id "base", no adapters. */
-  readonly version?: VersionSpec;
-  /**
-   * Takes constraints that are written as a grammar. Default false: a hostile one can hold up
-   * every stream until the process is replaced. JSON schemas are checked and always taken.
-   */
-  readonly grammars?: boolean;
-  readonly clock?: Clock;
-  /** Gets llama.cpp's warnings, never a prompt. */
-  readonly log?: (text: string) => void;
-}
-
-/** Loads the model. Faults: failed-precondition or not-found when it can't be loaded. */
-export async function createLlamaEngine(options: LlamaEngineOptions): Promise<LlamaEngine> {
+/**
+ * Loads the model; gives up, and ends the process, once the signal is aborted.
+ * Faults: failed-precondition or not-found when it can't be loaded; the signal's reason.
+ */
+export async function createLlamaEngine(
+  options: LlamaEngineOptions,
+  signal?: AbortSignal,
+): Promise<LlamaEngine> {
+  signal?.throwIfAborted();
   const engine = new LlamaEngine(options);
+  const giveUp = () => void engine.close();
+  signal?.addEventListener("abort", giveUp, { once: true });
   try {
     await engine.start();
+    signal?.throwIfAborted();
   } catch (problem) {
     await engine.close();
-    throw problem;
+    throw signal?.aborted ? signal.reason : problem;
+  } finally {
+    signal?.removeEventListener("abort", giveUp);
   }
   return engine;
 }

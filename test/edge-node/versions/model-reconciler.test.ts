@@ -37,19 +37,23 @@ function setUp() {
   const held = new Map<string, number>();
   const engines: ScriptedEngine[] = [];
   const refusing = new Set<string>();
-  /** Files whose arrival a test decides. */
+  /** Files whose arrival, and whose loading, a test decides. */
   const slow = new Map<string, PromiseWithResolvers<void>>();
   const count = (letter: string, by: number) => held.set(letter, (held.get(letter) ?? 0) + by);
-  const hold = async (artifact: { sha256: string }, signal: AbortSignal): Promise<HeldArtifact> => {
-    const letter = artifact.sha256[0]!;
+  const until = async (what: string, signal: AbortSignal) => {
     const gone = Promise.withResolvers<never>();
     signal.addEventListener("abort", () => gone.reject(new Fault("cancelled", "superseded")));
-    await Promise.race([slow.get(letter)?.promise, gone.promise]);
+    await Promise.race([slow.get(what)?.promise, gone.promise]);
+  };
+  const hold = async (artifact: { sha256: string }, signal: AbortSignal): Promise<HeldArtifact> => {
+    const letter = artifact.sha256[0]!;
+    await until(letter, signal);
     if (refusing.has(letter)) throw new Fault("unavailable", `${letter} is nowhere`);
     count(letter, 1);
     return { path: `/${letter}`, release: () => void count(letter, -1) };
   };
-  const startEngine: StartEngine = async ({ modelPath, version }) => {
+  const startEngine: StartEngine = async ({ modelPath, version, signal }) => {
+    await until(`load ${modelPath}`, signal);
     if (refusing.has(`load ${modelPath}`)) throw new Fault("failed-precondition", "damaged file");
     const engine = new ScriptedEngine({ version: version.id, manual: true, slots: 4 });
     engines.push(engine);
@@ -260,6 +264,23 @@ test("stopping ends the engines, also one that is just being started", async (t)
   reconciler.want(goal(2, "c"));
   await Promise.resolve();
   t.true(engines.length <= 1);
+});
+
+test("a model that is being loaded is given up for another wish, and by a stop", async (t) => {
+  const { slow, reconciler, settled, models, heldNow } = setUp();
+  slow.set("load /b", Promise.withResolvers());
+  const loading = () =>
+    eventually("it is being loaded", () => reconciler.progress.kind === "loading");
+  reconciler.want(goal(1, "b"));
+  await loading();
+  reconciler.want(goal(2, "c"));
+  await settled();
+  t.is(models.active("m")?.version, "m@2");
+  t.deepEqual(heldNow(), ["c"]);
+  reconciler.want(goal(3, "b"));
+  await loading();
+  await reconciler.stop();
+  t.deepEqual(heldNow(), []);
 });
 
 function job(version: string) {
