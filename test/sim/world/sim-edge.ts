@@ -268,6 +268,7 @@ export class SimEdge implements SimService {
   #stepped(stepMs: number): void {
     this.#stepP99Ms = Math.max(this.#stepP99Ms * P99_DECAY, stepMs);
     this.#steps += 1;
+    this.heart.touched();
     if (this.#steps % SAMPLE_STEPS !== 0) return;
     const { active, queued } = this.#admission;
     const sample = { active, waiting: queued, tpotMs: stepMs, kvFree: 1 };

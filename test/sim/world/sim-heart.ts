@@ -49,6 +49,12 @@ export interface SimHeartOptions {
 export class SimHeart {
   readonly #options: SimHeartOptions;
   readonly #free: Heartbeat[] = [];
+  /** All there are, and the revision of the figures that each holds. */
+  readonly #made: Heartbeat[] = [];
+  readonly #filled: number[] = [];
+  /** Counts changes of the figures. */
+  #revision = 0;
+  #toldAt = -1;
   #pace = new HeartbeatPace();
   #nextMs = Infinity;
   #sequence = 0n;
@@ -66,7 +72,9 @@ export class SimHeart {
     this.#pace = new HeartbeatPace();
     this.#sequence = 0n;
     this.#toldRevision = -1;
+    this.#toldAt = -1;
     this.#toldMs = -Infinity;
+    this.#revision += 1;
     this.#incarnation = BigInt(Math.floor(process.wallMs));
     this.#schedule(queue.nowMs + delayMs);
   }
@@ -75,8 +83,14 @@ export class SimHeart {
     this.#nextMs = Infinity;
   }
 
+  /** Some figure is different now; no reason to hurry. */
+  touched(): void {
+    this.#revision += 1;
+  }
+
   /** Something that beats tell is different now. */
   changed(): void {
+    this.#revision += 1;
     if (this.#nextMs === Infinity) return;
     this.#pace.changed();
     const dueMs = this.#pace.dueMs;
@@ -92,7 +106,7 @@ export class SimHeart {
       if (process.state === "frozen") process.run(() => this.#schedule(queue.nowMs));
       return;
     }
-    this.#send();
+    this.#send(queue.nowMs);
     this.#pace.sent(queue.nowMs);
     this.#schedule(this.#pace.dueMs);
   }
@@ -108,39 +122,46 @@ export class SimHeart {
     queue.push(this.#nextMs, beatKind, index);
   }
 
-  #send(): void {
+  #send(nowMs: number): void {
     const { sources, publish, index } = this.#options;
     const beat = this.#free.pop() ?? this.#make();
     this.#sequence += 1n;
     beat.sequence = this.#sequence;
     beat.incarnation = this.#incarnation;
     const model = beat.models[0]!;
-    sources.fill(beat, model);
-    this.#tellPrefixes(model);
+    // Not `delete`: that would make every later access of the object slow.
+    if (model.prefixes !== undefined) (model as Silenceable).prefixes = undefined;
+    const at = this.#made.indexOf(beat);
+    if (this.#filled[at] !== this.#revision) {
+      this.#filled[at] = this.#revision;
+      sources.fill(beat, model);
+    }
+    const isNews = this.#revision !== this.#toldAt;
+    const isStale = this.#toldRevision > 0 && nowMs - this.#toldMs >= PREFIXES_EVERY_MS;
+    if (isNews || isStale) this.#tellPrefixes(model, nowMs, isStale);
     publish(index, beat);
   }
 
-  #tellPrefixes(model: ModelState): void {
-    const { sources, isOld, queue } = this.#options;
-    // Not `delete`: that would make every later access of the object slow.
-    (model as Silenceable).prefixes = undefined;
-    if (isOld) return;
+  #tellPrefixes(model: ModelState, nowMs: number, isStale: boolean): void {
+    const { sources, isOld } = this.#options;
+    this.#toldAt = this.#revision;
     const revision = sources.cacheRevision();
-    const isStale = queue.nowMs - this.#toldMs >= PREFIXES_EVERY_MS;
-    if (revision === this.#toldRevision && (revision === 0 || !isStale)) return;
+    if (isOld || (revision === this.#toldRevision && !isStale)) return;
     this.#toldRevision = revision;
-    this.#toldMs = queue.nowMs;
+    this.#toldMs = nowMs;
     model.prefixes = create(PrefixDigestSchema, { blocks: sources.heldBlocks(PREFIXES_MAX) });
   }
 
   #make(): Heartbeat {
     const { region, edge, model, index, profile } = this.#options;
     const { hasGpu, watts, costPerHour } = profile;
-    return create(HeartbeatSchema, {
+    const beat = create(HeartbeatSchema, {
       ...{ region, edge, grpc: `sim:${index}`, http: `http://sim:${index}` },
       gpus: hasGpu ? [create(GpuStateSchema, { name: "simulated" })] : [],
       labels: create(EdgeLabelsSchema, { watts, costPerHour }),
       models: [create(ModelStateSchema, { model, prefixes: create(PrefixDigestSchema) })],
     });
+    this.#made.push(beat);
+    return beat;
   }
 }
