@@ -1,6 +1,6 @@
 // Heartbeats on their way. In a region without trouble a beat is where it belongs at once: the
-// millisecond that it takes is nothing beside the time between two. Under a fault each takes its own
-// time, so that they overtake each other, and some are lost.
+// millisecond that it takes is nothing beside the time between two. Under a fault each takes its
+// own time, so that they overtake each other, and some are lost.
 import type { Heartbeat } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { Random } from "../../../runtime/random.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
