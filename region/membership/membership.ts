@@ -81,19 +81,25 @@ export function takeBeat(state: Membership, heartbeat: Heartbeat, nowMs: number)
     known === undefined ||
     known.heartbeat.incarnation !== heartbeat.incarnation ||
     known.heartbeat.grpc !== heartbeat.grpc;
+  if (!isNew) {
+    // By far the most frequent: the member stays where it is.
+    const member: Draft = known;
+    member.heartbeat = heartbeat;
+    member.beatMs = nowMs;
+    return { kind: "accepted", changes: judge(state, member, nowMs) };
+  }
   const member: Draft = {
     edge,
     heartbeat,
     beatMs: nowMs,
-    trunk: isNew ? unseenTrunk : known.trunk,
+    trunk: unseenTrunk,
     status: known?.status ?? "suspect",
     reason: known?.reason ?? "not connected yet",
     sinceMs: known?.sinceMs ?? nowMs,
     checkMs: known?.checkMs ?? Infinity,
   };
-  if (isNew) changes.push({ kind: known === undefined ? "joined" : "replaced", member });
-  const judged = judge(state, member, nowMs);
-  return { kind: "accepted", changes: changes.length === 0 ? judged : [...changes, ...judged] };
+  changes.push({ kind: known === undefined ? "joined" : "replaced", member });
+  return { kind: "accepted", changes: [...changes, ...judge(state, member, nowMs)] };
 }
 
 /** Takes what the trunk to an edge shows now. */

@@ -21,7 +21,7 @@ export class BeatChannel {
   lost = 0;
   readonly #queue: EventQueue;
   readonly #random: Random;
-  readonly #mesh: Pick<SimMesh, "edges" | "regions" | "regionOf" | "edgePath">;
+  readonly #mesh: Pick<SimMesh, "bank" | "regions" | "regionOf" | "edgePath">;
   readonly #troubles = new Map<number, BeatTrouble>();
   readonly #arrivalKind: number;
   #troubled = 0;
@@ -29,7 +29,7 @@ export class BeatChannel {
   constructor(
     queue: EventQueue,
     random: Random,
-    mesh: Pick<SimMesh, "edges" | "regions" | "regionOf" | "edgePath">,
+    mesh: Pick<SimMesh, "bank" | "regions" | "regionOf" | "edgePath">,
   ) {
     this.#queue = queue;
     this.#random = random;
@@ -41,14 +41,15 @@ export class BeatChannel {
     this.sent += 1;
     const region = this.#mesh.regionOf[edge]!;
     const trouble = this.#troubled === 0 ? undefined : this.#troubles.get(region);
-    const isCut = !this.#mesh.edgePath(edge).isOpen(Direction.back);
+    const isCut =
+      this.#mesh.bank.odd[edge] !== 0 && !this.#mesh.edgePath(edge).isOpen(Direction.back);
     if (trouble === undefined && !isCut) {
       this.#arrive(edge, beat);
       return;
     }
     if (isCut || trouble === undefined || this.#random() < trouble.lostShare) {
       this.lost += 1;
-      this.#mesh.edges[edge]!.heart.release(beat);
+      this.#mesh.bank.discard(edge, beat);
       return;
     }
     const delayMs = DELAY_MS + this.#random() * trouble.delayMaxMs;
@@ -67,6 +68,6 @@ export class BeatChannel {
     const { process } = region;
     if (process.isRunning) region.takeBeat(edge, beat);
     else if (process.state === "frozen") process.run(() => region.takeBeat(edge, beat));
-    else this.#mesh.edges[edge]!.heart.release(beat);
+    else this.#mesh.bank.discard(edge, beat);
   }
 }

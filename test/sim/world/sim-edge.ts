@@ -24,6 +24,7 @@ import type { Auditor } from "../audit/auditor.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
 import { type SimRequest, textOf, tokenAt } from "../workload/sim-request.ts";
 import type { EngineProfile } from "./engine-profile.ts";
+import type { HeartBank } from "./heart-bank.ts";
 import type { Sabotage } from "./sabotage.ts";
 import { type EngineJob, SimEngine } from "./sim-engine.ts";
 import { SimHeart } from "./sim-heart.ts";
@@ -50,7 +51,7 @@ export interface SimEdgeOptions {
   readonly auditor: Auditor;
   readonly requestOf: (call: ServedCall) => SimRequest;
   readonly publish: (index: number, beat: Heartbeat) => void;
-  readonly beatKind: number;
+  readonly bank: HeartBank;
 }
 
 interface EdgeCall {
@@ -100,7 +101,7 @@ export class SimEdge implements SimService {
         profile,
         sources,
       },
-      ...{ publish: options.publish, beatKind: options.beatKind },
+      ...{ publish: options.publish, bank: options.bank },
     });
   }
 

@@ -1,5 +1,5 @@
-// The heartbeats of a simulated edge, at the real pace. Objects are used again once nobody holds
-// them: twelve million heartbeats a run must not be twelve million allocations.
+// The heartbeats of one simulated edge, at the real pace, wherever one is more than the last again
+// (heart-bank.ts). Objects are used again once nobody holds them.
 import { create } from "@bufbuild/protobuf";
 import { HeartbeatPace } from "../../../edge-node/heartbeat/heartbeat-pace.ts";
 import {
@@ -13,6 +13,7 @@ import {
 } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
 import type { EngineProfile } from "./engine-profile.ts";
+import type { HeartBank } from "./heart-bank.ts";
 import type { SimProcess } from "./sim-process.ts";
 
 /** What is held is told when it changed, and this often in any case. */
@@ -33,6 +34,7 @@ export interface HeartSources {
 export interface SimHeartOptions {
   readonly queue: EventQueue;
   readonly process: SimProcess;
+  readonly bank: HeartBank;
   readonly index: number;
   readonly region: string;
   readonly edge: string;
@@ -42,126 +44,109 @@ export interface SimHeartOptions {
   readonly isOld: boolean;
   readonly sources: HeartSources;
   readonly publish: (index: number, beat: Heartbeat) => void;
-  /** The kind of event that calls `due`, with the edge's index. */
-  readonly beatKind: number;
 }
 
 export class SimHeart {
   readonly #options: SimHeartOptions;
-  readonly #free: Heartbeat[] = [];
-  /** All there are, and the revision of the figures that each holds. */
-  readonly #made: Heartbeat[] = [];
-  readonly #filled: number[] = [];
-  /** Counts changes of the figures. */
-  #revision = 0;
-  #toldAt = -1;
   #pace = new HeartbeatPace();
-  #nextMs = Infinity;
-  #sequence = 0n;
   #incarnation = 0n;
   #toldRevision = -1;
   #toldMs = -Infinity;
 
   constructor(options: SimHeartOptions) {
     this.#options = options;
+    options.bank.hearts[options.index] = this;
   }
 
   /** A new process begins to beat, after so long. */
   start(delayMs: number): void {
-    const { queue, process } = this.#options;
+    const { queue, process, bank, index } = this.#options;
     this.#pace = new HeartbeatPace();
-    this.#sequence = 0n;
     this.#toldRevision = -1;
-    this.#toldAt = -1;
     this.#toldMs = -Infinity;
-    this.#revision += 1;
     this.#incarnation = BigInt(Math.floor(process.wallMs));
-    this.#schedule(queue.nowMs + delayMs);
+    bank.sequence[index] = 0;
+    bank.sentMs[index] = -Infinity;
+    bank.tellMs[index] = Infinity;
+    bank.changed(index);
+    bank.schedule(index, queue.nowMs + delayMs);
   }
 
   stop(): void {
-    this.#nextMs = Infinity;
+    const { bank, index } = this.#options;
+    bank.nextMs[index] = Infinity;
   }
 
   /** Some figure is different now; no reason to hurry. */
   touched(): void {
-    this.#revision += 1;
+    const { bank, index } = this.#options;
+    bank.changed(index);
   }
 
   /** Something that beats tell is different now. */
   changed(): void {
-    this.#revision += 1;
-    if (this.#nextMs === Infinity) return;
+    const { bank, index } = this.#options;
+    bank.changed(index);
+    if (bank.nextMs[index] === Infinity) return;
+    this.#pace.sent(bank.sentMs[index]!);
     this.#pace.changed();
-    const dueMs = this.#pace.dueMs;
-    if (dueMs < this.#nextMs) this.#schedule(Math.max(dueMs, this.#options.queue.nowMs));
+    const { dueMs } = this.#pace;
+    if (dueMs < bank.nextMs[index]!) bank.schedule(index, dueMs);
   }
 
-  /** An event of its kind has come up; most are the one that is waited for. */
+  /** It is time for one that is more than the last again. */
   due(): void {
-    const { queue, process } = this.#options;
-    if (queue.nowMs !== this.#nextMs) return;
+    const { queue, process, bank, index } = this.#options;
     if (!process.isRunning) {
-      this.#nextMs = Infinity;
-      if (process.state === "frozen") process.run(() => this.#schedule(queue.nowMs));
+      bank.nextMs[index] = Infinity;
+      if (process.state === "frozen") process.run(() => bank.schedule(index, queue.nowMs));
       return;
     }
-    this.#send(queue.nowMs);
+    const beat = this.#write(queue.nowMs);
+    bank.sentMs[index] = queue.nowMs;
     this.#pace.sent(queue.nowMs);
-    this.#schedule(this.#pace.dueMs);
+    bank.schedule(index, this.#pace.dueMs);
+    this.#options.publish(index, beat);
   }
 
-  /** A beat that nobody looks at any more. */
-  release(beat: Heartbeat): void {
-    this.#free.push(beat);
-  }
-
-  #schedule(atMs: number): void {
-    const { queue, beatKind, index } = this.#options;
-    this.#nextMs = Math.max(atMs, queue.nowMs);
-    queue.push(this.#nextMs, beatKind, index);
-  }
-
-  #send(nowMs: number): void {
-    const { sources, publish, index } = this.#options;
-    const beat = this.#free.pop() ?? this.#make();
-    this.#sequence += 1n;
-    beat.sequence = this.#sequence;
+  #write(nowMs: number): Heartbeat {
+    const { sources, bank, index } = this.#options;
+    const beat = bank.free[index] ?? this.#make();
+    bank.free[index] = null;
+    bank.sequence[index]! += 1;
+    beat.sequence = BigInt(bank.sequence[index]!);
     beat.incarnation = this.#incarnation;
     const model = beat.models[0]!;
+    sources.fill(beat, model);
     // Not `delete`: that would make every later access of the object slow.
-    if (model.prefixes !== undefined) (model as Silenceable).prefixes = undefined;
-    const at = this.#made.indexOf(beat);
-    if (this.#filled[at] !== this.#revision) {
-      this.#filled[at] = this.#revision;
-      sources.fill(beat, model);
-    }
-    const isNews = this.#revision !== this.#toldAt;
-    const isStale = this.#toldRevision > 0 && nowMs - this.#toldMs >= PREFIXES_EVERY_MS;
-    if (isNews || isStale) this.#tellPrefixes(model, nowMs, isStale);
-    publish(index, beat);
+    (model as Silenceable).prefixes = undefined;
+    this.#tellPrefixes(model, nowMs);
+    if (bank.stale[index]! > 0) bank.stale[index]! -= 1;
+    return beat;
   }
 
-  #tellPrefixes(model: ModelState, nowMs: number, isStale: boolean): void {
-    const { sources, isOld } = this.#options;
-    this.#toldAt = this.#revision;
+  #tellPrefixes(model: ModelState, nowMs: number): void {
+    const { sources, isOld, bank, index } = this.#options;
     const revision = sources.cacheRevision();
-    if (isOld || (revision === this.#toldRevision && !isStale)) return;
+    if (isOld || revision === 0) return;
+    const isStale = nowMs - this.#toldMs >= PREFIXES_EVERY_MS;
+    if (revision === this.#toldRevision && !isStale) return;
     this.#toldRevision = revision;
     this.#toldMs = nowMs;
+    bank.tellMs[index] = nowMs + PREFIXES_EVERY_MS;
+    // The next beats must not tell it once more.
+    bank.changed(index);
     model.prefixes = create(PrefixDigestSchema, { blocks: sources.heldBlocks(PREFIXES_MAX) });
   }
 
   #make(): Heartbeat {
     const { region, edge, model, index, profile } = this.#options;
     const { hasGpu, watts, costPerHour } = profile;
-    const beat = create(HeartbeatSchema, {
+    return create(HeartbeatSchema, {
       ...{ region, edge, grpc: `sim:${index}`, http: `http://sim:${index}` },
       gpus: hasGpu ? [create(GpuStateSchema, { name: "simulated" })] : [],
       labels: create(EdgeLabelsSchema, { watts, costPerHour }),
       models: [create(ModelStateSchema, { model, prefixes: create(PrefixDigestSchema) })],
     });
-    this.#made.push(beat);
-    return beat;
   }
 }

@@ -13,6 +13,7 @@ import { BeatChannel } from "./beat-channel.ts";
 import { CallerSite, type CallRecord } from "./caller-site.ts";
 import type { EngineProfile } from "./engine-profile.ts";
 import { Geography } from "./geography.ts";
+import { HeartBank } from "./heart-bank.ts";
 import type { PeerLink } from "./peer-book.ts";
 import type { Sabotage } from "./sabotage.ts";
 import { SimEdge } from "./sim-edge.ts";
@@ -59,6 +60,7 @@ export class SimMesh {
   readonly regions: SimRegion[] = [];
   readonly sites: CallerSite[] = [];
   readonly auditor: Auditor;
+  readonly bank: HeartBank;
   readonly beats: BeatChannel;
   /** Which region each edge is in. */
   readonly regionOf: number[] = [];
@@ -82,6 +84,9 @@ export class SimMesh {
       (region) => labels.get(region) ?? [],
     );
     this.#geography = new Geography(plan.regions.length, streams.of("geography"));
+    const count = plan.regions.reduce((sum, region) => sum + region.edges.length, 0);
+    const publish = (edge: number, beat: Heartbeat) => this.beats.publish(edge, beat);
+    this.bank = new HeartBank(queue, count, publish);
     this.beats = new BeatChannel(queue, streams.of("beats"), this);
     this.#layEdges();
     this.#layPaths();
@@ -130,7 +135,7 @@ export class SimMesh {
 
   #layEdges(): void {
     const { plan, queue, streams } = this.#options;
-    const beatKind = queue.register((edge) => this.edges[edge]!.heart.due());
+    const { bank } = this;
     const old = streams.of("versions");
     for (const [region, { name, edges }] of plan.regions.entries()) {
       for (const [at, profile] of edges.entries()) {
@@ -138,7 +143,7 @@ export class SimMesh {
         this.regionOf.push(region);
         this.edges.push(
           new SimEdge({
-            ...{ queue, index, name: `e${at}`, region: name, model: plan.model, profile, beatKind },
+            ...{ queue, index, name: `e${at}`, region: name, model: plan.model, profile, bank },
             ...{ version: `${plan.model}@1`, isOld: old() < plan.oldShare, stride: plan.stride },
             random: streams.of(`edge ${index}`),
             auditor: this.auditor,
@@ -156,7 +161,14 @@ export class SimMesh {
     const { lossShare } = plan;
     for (const [index] of this.edges.entries()) {
       const quality = this.#geography.between(0, 0, lossShare);
-      this.#edgePaths.push(new SimPath(queue, quality, streams.of(`path ${index}`)));
+      const path = new SimPath(queue, quality, streams.of(`path ${index}`));
+      this.#edgePaths.push(path);
+      const { process } = this.edges[index]!;
+      const look = () => {
+        this.bank.odd[index] = process.isRunning && path.isOpen(Direction.back) ? 0 : 1;
+      };
+      path.onChange = look;
+      process.onState = look;
     }
     const among = (kind: string) =>
       plan.regions.map((_, from) =>
@@ -186,7 +198,7 @@ export class SimMesh {
         openTrunk: (address) => this.#openEdgeTrunk(index, address),
         openPeers: () => this.#openPeers(index),
         publish: (_, summary) => this.#tell(index, summary),
-        releaseBeat: (edge, beat) => this.edges[edge]!.heart.release(beat),
+        bank: this.bank,
         onMove: (_, cause) => this.moves.set(cause, (this.moves.get(cause) ?? 0) + 1),
         onSpill: (_from, _to, request) => this.#spilled(request),
       }),

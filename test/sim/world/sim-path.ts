@@ -27,6 +27,9 @@ export class SimPath {
   readonly #lastMs: [number, number] = [0, 0];
   readonly #held: [(() => void)[], (() => void)[]] = [[], []];
 
+  /** Told when a direction is cut or open again. */
+  onChange: () => void = () => {};
+
   constructor(queue: EventQueue, quality: PathQuality, random: Random) {
     this.#queue = queue;
     this.quality = quality;
@@ -57,10 +60,12 @@ export class SimPath {
 
   cut(direction: Direction): void {
     this.#cuts[direction] += 1;
+    this.onChange();
   }
 
   heal(direction: Direction): void {
     this.#cuts[direction] -= 1;
+    this.onChange();
     if (this.#cuts[direction] > 0) return;
     const held = this.#held[direction];
     this.#held[direction] = [];

@@ -20,6 +20,8 @@ export class SimProcess {
   /** Counts its lives: what belongs to an earlier one never happens. */
   #life = 0;
   #deferred: (() => void)[] = [];
+  /** Told whenever the state is another. */
+  onState: () => void = () => {};
 
   constructor(queue: EventQueue, name: string, monotonicOffsetMs: number) {
     this.name = name;
@@ -60,25 +62,30 @@ export class SimProcess {
   }
 
   freeze(): void {
-    if (this.#state === "running") this.#state = "frozen";
+    if (this.#state === "running") this.#become("frozen");
   }
 
   thaw(): void {
     if (this.#state !== "frozen") return;
-    this.#state = "running";
+    this.#become("running");
     const deferred = this.#deferred;
     this.#deferred = [];
     for (const work of deferred) this.#queue.after(0, work);
   }
 
   kill(): void {
-    this.#state = "dead";
+    this.#become("dead");
     this.#life += 1;
     this.#deferred = [];
   }
 
   start(): void {
-    this.#state = "running";
+    this.#become("running");
+  }
+
+  #become(state: ProcessState): void {
+    this.#state = state;
+    this.onState();
   }
 
   #after(ms: number, callback: () => void): Timer {

@@ -22,6 +22,7 @@ import type { EventQueue } from "../kernel/event-queue.ts";
 import type { TraceHash } from "../kernel/trace-hash.ts";
 import type { SimRouter } from "../policies/sim-router.ts";
 import type { SimRequest } from "../workload/sim-request.ts";
+import type { HeartBank } from "./heart-bank.ts";
 import { PeerBook, type PeerLink } from "./peer-book.ts";
 import { summarize, toldOf } from "./region-summary.ts";
 import type { Sabotage } from "./sabotage.ts";
@@ -54,8 +55,7 @@ export interface SimRegionOptions {
   readonly openPeers: () => ReadonlyMap<string, PeerLink>;
   /** Tells the other regions; it takes as long as it takes. */
   readonly publish: (from: string, summary: RegionModel) => void;
-  /** Nobody here holds the beat any more. */
-  readonly releaseBeat: (edge: number, beat: Heartbeat) => void;
+  readonly bank: HeartBank;
   readonly onMove: (from: string, cause: string) => void;
   readonly onSpill: (from: string, to: string, request: SimRequest) => void;
 }
@@ -67,8 +67,6 @@ interface Memory {
   readonly trunks: Map<string, SimTrunk>;
   /** The edges whose trunks are not well. */
   readonly unwell: Map<string, SimTrunk>;
-  /** By the edges' numbers: the beats that membership has. */
-  readonly held: Map<number, Heartbeat>;
   readonly peers: PeerBook;
   readonly gateway: SimGateway;
   readonly continuation: Continuation;
@@ -129,11 +127,11 @@ export class SimRegion implements SimService {
   /** Takes a beat of the edge with this number; whichever is not held afterwards is given back. */
   takeBeat(index: number, beat: Heartbeat): void {
     const memory = this.#memory;
-    const { releaseBeat } = this.options;
+    const { bank } = this.options;
     const nowMs = this.process.monotonicMs;
     const outcome = memory === null ? null : takeBeat(memory.membership, beat, nowMs);
     if (memory === null || outcome?.kind !== "accepted") {
-      releaseBeat(index, beat);
+      bank.discard(index, beat);
       return;
     }
     const { changes } = outcome;
@@ -144,9 +142,7 @@ export class SimRegion implements SimService {
       const { status, reason } = memory.membership.members.get(edge)!;
       memory.router.setStatus(edge, status, reason);
     }
-    const held = memory.held.get(index);
-    memory.held.set(index, beat);
-    if (held !== undefined) releaseBeat(index, held);
+    bank.hold(index, beat);
   }
 
   takeSummary(from: string, summary: RegionModel): void {
@@ -178,7 +174,6 @@ export class SimRegion implements SimService {
     memory.stopping.abort();
     for (const trunk of memory.trunks.values()) trunk.close();
     memory.peers.close();
-    for (const [index, beat] of memory.held) this.options.releaseBeat(index, beat);
   }
 
   restart(): void {
@@ -195,7 +190,7 @@ export class SimRegion implements SimService {
     const gateway = new SimGateway(this.options, router, trunks, peers);
     const memory: Memory = {
       ...{ membership: new Membership(), router, trunks, peers, gateway },
-      ...{ held: new Map(), unwell: new Map() },
+      unwell: new Map(),
       stopping: new AbortController(),
       continuation: createContinuation({
         clock: process.clock,
