@@ -45,6 +45,8 @@ export class MeshMember {
   readonly #events: MemberEvents;
   readonly #clock: Clock;
   #process: SupervisedProcess | undefined;
+  /** Settles once a process that was told to end has ended. */
+  #ending: Promise<unknown> = Promise.resolve();
   #stopping = false;
   #backoffMs = BACKOFF_FIRST_MS;
   #again: Timer | undefined;
@@ -76,6 +78,7 @@ export class MeshMember {
 
   /** Starts the process unless it runs; resolves once it serves, rejects when it ends before. */
   async start(): Promise<void> {
+    await this.#ending;
     if (this.running) return;
     this.#again?.cancel();
     this.#stopping = false;
@@ -95,7 +98,9 @@ export class MeshMember {
   async kill(signal: NodeJS.Signals): Promise<void> {
     if (this.#process === undefined) return;
     const sent = this.#process.signal(signal);
-    if (sent && (signal === "SIGKILL" || signal === "SIGTERM")) await this.#process.exited;
+    if (!sent || (signal !== "SIGKILL" && signal !== "SIGTERM")) return;
+    this.#ending = this.#process.exited;
+    await this.#ending;
   }
 
   /** Ends it for good: gently at first. */

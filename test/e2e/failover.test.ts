@@ -104,13 +104,13 @@ test.serial("twenty streams outlive an edge that freezes", async (t) => {
 test.serial("twenty streams of the SDK outlive the edge that it had chosen", async (t) => {
   t.timeout(240_000);
   const client = await connect({ seeds: [mesh.grpc("eu-1"), mesh.grpc("eu-2")] });
+  t.teardown(() => client.close());
   await proveBlow(t, {
     open: (prompt) => client.generate(chatRequest(prompt)),
     strike: (edge) => mesh.handle.kill(edge, "SIGKILL"),
     restore: (edge) => mesh.revive(edge),
     judge: mesh.grpc("us"),
   });
-  client.close();
 });
 
 test.serial("a region without edges serves through another region", async (t) => {

@@ -1,6 +1,6 @@
 // The hearts of all simulated edges, column by column. Twelve million heartbeats a run are mostly
-// waits for memory: one of an edge that has nothing new to tell touches a few numbers, its beat, and
-// nothing else of the edge.
+// waits for memory: one of an edge that has nothing new to tell touches a few numbers, its beat,
+// and nothing else of the edge.
 import { HEARTBEAT_PERIOD_MS } from "../../../edge-node/heartbeat/heartbeat-pace.ts";
 import type { Heartbeat } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
