@@ -30,7 +30,7 @@ Audit a mesh under faults of every kind:
   --audit           kill, freeze, cut, slow, skew, partition; then check what callers got
   --edges N         (default 270)
   --regions N       (default 3)
-  --rate R          requests a second  (default: 65 % of the capacity; 50 beyond 400 edges)
+  --rate R          requests a second  (default: 65 % of the capacity; 20 beyond 400 edges)
   A seed that fails is kept in test/sim/seeds.json, and run by the tests from then on.
 
 Both:
@@ -48,7 +48,7 @@ Examples:
   npm run simulate -- --audit --edges 10000 --regions 20 --seconds 600 --seed 7
 `;
 
-const RATE_MAX = 50;
+const RATE_MAX = 20;
 const PROGRESS_EVERY_MS = 5000;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 /** What is only of passing interest. */

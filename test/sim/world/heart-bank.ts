@@ -1,7 +1,10 @@
 // The hearts of all simulated edges, column by column. Twelve million heartbeats a run are mostly
 // waits for memory: one of an edge that has nothing new to tell touches a few numbers, its beat,
 // and nothing else of the edge.
-import { HEARTBEAT_PERIOD_MS } from "../../../edge-node/heartbeat/heartbeat-pace.ts";
+import {
+  HEARTBEAT_GAP_MS,
+  HEARTBEAT_PERIOD_MS,
+} from "../../../edge-node/heartbeat/heartbeat-pace.ts";
 import type { Heartbeat } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { EventQueue } from "../kernel/event-queue.ts";
 import type { SimHeart } from "./sim-heart.ts";
@@ -15,6 +18,8 @@ export class HeartBank {
   readonly nextMs: Float64Array;
   /** When each beat last. */
   readonly sentMs: Float64Array;
+  /** Where in the period each has its regular beats. */
+  readonly phaseMs: Float64Array;
   readonly sequence: Float64Array;
   /** Not zero: it is not running, or its way to the region is cut. */
   readonly odd: Uint8Array;
@@ -35,6 +40,7 @@ export class HeartBank {
     this.#kind = queue.register((edge) => this.#due(edge));
     this.nextMs = new Float64Array(edges).fill(Infinity);
     this.sentMs = new Float64Array(edges).fill(-Infinity);
+    this.phaseMs = new Float64Array(edges);
     this.sequence = new Float64Array(edges);
     this.odd = new Uint8Array(edges);
     this.stale = new Uint8Array(edges);
@@ -47,6 +53,18 @@ export class HeartBank {
     const nextMs = Math.max(atMs, this.#queue.nowMs);
     this.nextMs[edge] = nextMs;
     this.#queue.push(nextMs, this.#kind, edge);
+  }
+
+  /**
+   * When the next regular beat comes after one now: a period later, or in the edge's own place in
+   * the period if that is sooner. A hurried beat would otherwise move the edge away from those that
+   * lie beside it in memory, for good.
+   */
+  regularMs(edge: number): number {
+    const { nowMs } = this.#queue;
+    const phaseMs = this.phaseMs[edge]!;
+    const periods = Math.ceil((nowMs + HEARTBEAT_GAP_MS - phaseMs) / HEARTBEAT_PERIOD_MS);
+    return Math.min(nowMs + HEARTBEAT_PERIOD_MS, phaseMs + periods * HEARTBEAT_PERIOD_MS);
   }
 
   /** What the beats tell has changed. */
@@ -87,7 +105,7 @@ export class HeartBank {
     this.sequence[edge] = sequence;
     beat.sequence = BigInt(sequence);
     this.sentMs[edge] = nowMs;
-    this.schedule(edge, nowMs + HEARTBEAT_PERIOD_MS);
+    this.schedule(edge, this.regularMs(edge));
     this.#publish(edge, beat);
   }
 }

@@ -19,6 +19,8 @@ export class SequenceCache {
   #uses = 0;
   /** Counts changes of what is held. */
   revision = 0;
+  #held: readonly number[] = [];
+  #heldAt = -1;
 
   constructor(sequences: number) {
     this.#sequences = Array.from({ length: sequences }, () => ({
@@ -64,7 +66,13 @@ export class SequenceCache {
   }
 
   /** Each block that is held, once, the longest unused last; at most `most`. */
-  held(most: number): number[] {
+  held(most: number): readonly number[] {
+    if (this.#heldAt !== this.revision) this.#held = this.#collect(most);
+    this.#heldAt = this.revision;
+    return this.#held;
+  }
+
+  #collect(most: number): number[] {
     const blocks = new Set<number>();
     for (const sequence of this.#sequences.toSorted((a, b) => b.lastUse - a.lastUse)) {
       for (const block of sequence.blocks) {

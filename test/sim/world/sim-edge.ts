@@ -6,6 +6,7 @@ import {
   AdmissionQueue,
   type QueueChange,
 } from "../../../edge-node/admission/admission-queue.ts";
+import { InterTokenTimes } from "../../../edge-node/serving/inter-token-times.ts";
 import { RemainingTokens, type TokenCount } from "../../../edge-node/serving/remaining-tokens.ts";
 import { Fault } from "../../../proto/fault.ts";
 import {
@@ -33,8 +34,6 @@ import type { ServedCall, SimService } from "./sim-service.ts";
 
 /** Steps after which the adaptive limit gets its sample. */
 const SAMPLE_STEPS = 8;
-/** The longest step falls by this share with each step: close to a p99 over some hundreds. */
-const P99_DECAY = 0.995;
 
 export interface SimEdgeOptions {
   readonly queue: EventQueue;
@@ -68,12 +67,12 @@ export class SimEdge implements SimService {
   readonly heart: SimHeart;
   readonly options: SimEdgeOptions;
   readonly #calls = new Map<number, EdgeCall>();
+  readonly #interToken = new InterTokenTimes();
   readonly #remaining = new RemainingTokens();
   #admission!: AdmissionQueue;
   #limit!: AdaptiveLimit;
   #nextId = 1;
   #steps = 0;
-  #stepP99Ms = 0;
   #expiryMs = Infinity;
   isDraining = false;
 
@@ -267,7 +266,7 @@ export class SimEdge implements SimService {
   }
 
   #stepped(stepMs: number): void {
-    this.#stepP99Ms = Math.max(this.#stepP99Ms * P99_DECAY, stepMs);
+    this.#interToken.add(stepMs);
     this.#steps += 1;
     this.heart.touched();
     if (this.#steps % SAMPLE_STEPS !== 0) return;
@@ -295,7 +294,7 @@ export class SimEdge implements SimService {
     if (isOld) return;
     state.concurrencyLimit = this.#limit.limit;
     state.prefilling = this.engine.reading;
-    state.interTokenP99Ms = this.#stepP99Ms;
+    state.interTokenP99Ms = this.#interToken.quantile(0.99);
   }
 
   #startedEvent(request: SimRequest, cachedTokens: number): GenerateResponse {

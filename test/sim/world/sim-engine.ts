@@ -78,7 +78,7 @@ export class SimEngine {
     return this.#cache.revision;
   }
 
-  heldBlocks(most: number): number[] {
+  heldBlocks(most: number): readonly number[] {
     return this.#cache.held(most);
   }
 

@@ -2,6 +2,7 @@
 // (heart-bank.ts). Objects are used again once nobody holds them.
 import { create } from "@bufbuild/protobuf";
 import { HeartbeatPace } from "../../../edge-node/heartbeat/heartbeat-pace.ts";
+import { PREFIX_REPEAT_MS, PrefixNews } from "../../../edge-node/heartbeat/prefix-news.ts";
 import {
   EdgeLabelsSchema,
   GpuStateSchema,
@@ -16,8 +17,6 @@ import type { EngineProfile } from "./engine-profile.ts";
 import type { HeartBank } from "./heart-bank.ts";
 import type { SimProcess } from "./sim-process.ts";
 
-/** What is held is told when it changed, and this often in any case. */
-const PREFIXES_EVERY_MS = 5000;
 const PREFIXES_MAX = 512;
 
 /** A ModelState whose digest can be taken back. */
@@ -28,7 +27,7 @@ export interface HeartSources {
   fill(beat: Heartbeat, model: ModelState): void;
   /** Counts changes of what its sequences hold. */
   cacheRevision(): number;
-  heldBlocks(most: number): number[];
+  heldBlocks(most: number): readonly number[];
 }
 
 export interface SimHeartOptions {
@@ -51,7 +50,7 @@ export class SimHeart {
   #pace = new HeartbeatPace();
   #incarnation = 0n;
   #toldRevision = -1;
-  #toldMs = -Infinity;
+  #news = new PrefixNews();
 
   constructor(options: SimHeartOptions) {
     this.#options = options;
@@ -63,7 +62,7 @@ export class SimHeart {
     const { queue, process, bank, index } = this.#options;
     this.#pace = new HeartbeatPace();
     this.#toldRevision = -1;
-    this.#toldMs = -Infinity;
+    this.#news = new PrefixNews();
     this.#incarnation = BigInt(Math.floor(process.wallMs));
     bank.sequence[index] = 0;
     bank.sentMs[index] = -Infinity;
@@ -105,7 +104,7 @@ export class SimHeart {
     const beat = this.#write(queue.nowMs);
     bank.sentMs[index] = queue.nowMs;
     this.#pace.sent(queue.nowMs);
-    bank.schedule(index, this.#pace.dueMs);
+    bank.schedule(index, Math.min(this.#pace.dueMs, bank.regularMs(index)));
     this.#options.publish(index, beat);
   }
 
@@ -117,26 +116,28 @@ export class SimHeart {
     beat.sequence = BigInt(bank.sequence[index]!);
     beat.incarnation = this.#incarnation;
     const model = beat.models[0]!;
+    if (bank.stale[index]! > 0) bank.stale[index]! -= 1;
     sources.fill(beat, model);
     // Not `delete`: that would make every later access of the object slow.
     (model as Silenceable).prefixes = undefined;
     this.#tellPrefixes(model, nowMs);
-    if (bank.stale[index]! > 0) bank.stale[index]! -= 1;
     return beat;
   }
 
   #tellPrefixes(model: ModelState, nowMs: number): void {
     const { sources, isOld, bank, index } = this.#options;
-    const revision = sources.cacheRevision();
-    if (isOld || revision === 0) return;
-    const isStale = nowMs - this.#toldMs >= PREFIXES_EVERY_MS;
-    if (revision === this.#toldRevision && !isStale) return;
-    this.#toldRevision = revision;
-    this.#toldMs = nowMs;
-    bank.tellMs[index] = nowMs + PREFIXES_EVERY_MS;
-    // The next beats must not tell it once more.
-    bank.changed(index);
-    model.prefixes = create(PrefixDigestSchema, { blocks: sources.heldBlocks(PREFIXES_MAX) });
+    if (isOld || sources.cacheRevision() === 0) return;
+    const held = sources.heldBlocks(PREFIXES_MAX);
+    const digest = this.#news.of(model.model, held, nowMs);
+    if (digest !== undefined) {
+      model.prefixes = digest;
+      this.#toldRevision = sources.cacheRevision();
+      bank.tellMs[index] = nowMs + PREFIX_REPEAT_MS;
+    }
+    // The next beats must not tell it once more, and must tell what came too soon after the last.
+    if (digest !== undefined || sources.cacheRevision() !== this.#toldRevision) {
+      bank.changed(index);
+    }
   }
 
   #make(): Heartbeat {

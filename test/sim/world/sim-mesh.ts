@@ -97,7 +97,10 @@ export class SimMesh {
     for (const [at] of plan.regions.entries()) this.#openSite(at);
     // One after another, as they lie in memory: twelve million beats are mostly waits for memory.
     const stepMs = HEARTBEAT_PERIOD_MS / this.edges.length;
-    for (const [at, edge] of this.edges.entries()) edge.heart.start(at * stepMs);
+    for (const [at, { heart }] of this.edges.entries()) {
+      this.bank.phaseMs[at] = at * stepMs;
+      heart.start(at * stepMs);
+    }
   }
 
   issue(request: SimRequest): void {
