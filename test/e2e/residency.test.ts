@@ -3,7 +3,7 @@
 import test from "ava";
 import { eventually } from "../support/eventually.ts";
 import { tapWires, type WireTaps } from "../support/wire-tap.ts";
-import { chat, keptAt, rttsOf, said, type Turn } from "./session-door.ts";
+import { chat, keptAt, said, type Turn } from "./session-door.ts";
 import { startTestMesh, type TestMesh } from "./test-mesh.ts";
 
 let mesh: TestMesh;
@@ -19,8 +19,10 @@ test.before(async (t) => {
       return taps.via;
     },
   });
-  await eventually("us reaches the others", async () => {
-    return Object.keys(await rttsOf(mesh.http("us"))).length === 2;
+  await eventually("us knows that the others serve the model", async () => {
+    const answer = await fetch(`${mesh.http("us")}/v1/routes/explain?model=commands`);
+    const { peers } = (await answer.json()) as { peers: { candidate: boolean }[] };
+    return peers.filter(({ candidate }) => candidate).length === 2;
   });
 });
 
