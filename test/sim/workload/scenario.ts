@@ -48,7 +48,20 @@ const plain = {
 
 export const scenarios: readonly Scenario[] = [
   { ...plain, name: "steady", what: "equal edges, Poisson arrivals, nothing shared" },
-  { ...plain, name: "bursty", what: "the same with bursts of three times the rate", burst: 3 },
+  {
+    ...plain,
+    name: "bursty",
+    what: "three regions, each with bursts of its own of three times its rate",
+    regions: 3,
+    edges: times(6, medium),
+    burst: 3,
+  },
+  {
+    ...plain,
+    name: "bursty-alone",
+    what: "one region with such bursts: nobody to turn to, all edges equal",
+    burst: 3,
+  },
   {
     ...plain,
     name: "shared-prefix",
