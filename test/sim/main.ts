@@ -1,7 +1,7 @@
 // `npm run simulate`: runs the simulated mesh. Audits it under faults, or compares how policies
 // route one workload. The exit status is 1 when an audit fails.
 import { writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { type ParseArgsConfig, parseArgs } from "node:util";
 import { runAudit } from "./audit/audit-run.ts";
 import { keepSeed } from "./audit/seed-book.ts";
 import { type PolicyName, policyNames } from "./policies/policies.ts";
@@ -49,12 +49,14 @@ Examples:
 `;
 
 const RATE_MAX = 20;
+/** The first thirty don't count. */
+const COMPARED_MIN_S = 40;
 const PROGRESS_EVERY_MS = 5000;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 /** What is only of passing interest. */
 const note = (line: string): void => void process.stderr.write(`${line}\n`);
 
-const { values } = parseArgs({
+const { values } = read({
   options: {
     scenario: { type: "string", default: "steady" },
     policy: { type: "string", default: "ours" },
@@ -80,8 +82,7 @@ const seed = numberOf("seed", values.seed);
 const seconds = numberOf("seconds", values.seconds);
 
 if (values.help) say(help);
-else if (values.audit) await audit();
-else await compare();
+else await (values.audit ? audit() : compare());
 
 async function audit(): Promise<void> {
   const edges = numberOf("edges", values.edges);
@@ -117,7 +118,9 @@ async function audit(): Promise<void> {
 }
 
 async function compare(): Promise<void> {
-  const chosen = values.all ? scenarios : [scenarioOf(values.scenario)];
+  if (seconds < COMPARED_MIN_S) refuse(`A comparison needs ${COMPARED_MIN_S} seconds or more.`);
+  const named = scenarioOf(values.scenario) ?? refuse(unknownScenario(values.scenario));
+  const chosen = values.all ? scenarios : [named];
   const wanted: readonly PolicyName[] =
     values.all || values.compare ? policyNames : [policyOf(values.policy)];
   const panels: PicturePanel[] = [];
@@ -160,14 +163,32 @@ function loaded(scenario: Scenario): Scenario {
   return { ...scenario, utilisation: numberOf("utilisation", values.utilisation) };
 }
 
+function unknownScenario(name: string): string {
+  return `There is no scenario ${name}; there are ${scenarios.map((each) => each.name).join(", ")}.`;
+}
+
 function policyOf(name: string): PolicyName {
   const found = policyNames.find((policy) => policy === name);
   if (found !== undefined) return found;
-  throw new RangeError(`There is no policy ${name}; there are ${policyNames.join(", ")}.`);
+  return refuse(`There is no policy ${name}; there are ${policyNames.join(", ")}.`);
 }
 
 function numberOf(name: string, text: string): number {
   const number = Number(text);
   if (Number.isFinite(number) && number > 0) return number;
-  throw new RangeError(`--${name} takes a positive number, not ${JSON.stringify(text)}.`);
+  return refuse(`--${name} takes a positive number, not ${JSON.stringify(text)}.`);
+}
+
+/** Reads the command line; whoever mistypes gets a sentence, not a stack. */
+function read<T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (thrown) {
+    return refuse((thrown as Error).message);
+  }
+}
+
+function refuse(why: string): never {
+  note(`${why} See npm run simulate -- --help.`);
+  process.exit(2);
 }

@@ -42,6 +42,8 @@ export interface SimulationResult {
   readonly trace: string;
   readonly events: number;
   readonly seconds: number;
+  /** When the last request could have come. */
+  readonly untilMs: number;
   readonly ratePerS: number;
 }
 
@@ -100,6 +102,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   checkDrained(mesh);
   return {
     ...{ mesh, records, faults, trace: trace.digest, events: queue.handled, seconds },
+    untilMs: WARM_UP_MS + seconds * 1000,
     ratePerS: workload.ratePerS,
   };
 }

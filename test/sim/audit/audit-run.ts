@@ -32,7 +32,7 @@ const LARGE_OUTPUT = { median: 60, sigma: 0.7, most: 400 } as const;
 
 export function auditOptions(run: AuditSeed): SimulationOptions {
   const { seed, edges, regions, seconds, ratePerS } = run;
-  const base = scenarioOf("faults");
+  const base = scenarioOf("faults")!;
   const perRegion = Math.max(1, Math.round(edges / regions));
   const each = Array.from(
     { length: perRegion },

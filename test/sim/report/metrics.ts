@@ -41,7 +41,8 @@ export function measure(results: readonly SimulationResult[]): Metrics {
   const records = results.flatMap((result) =>
     result.records.filter(({ issuedMs, fault }) => issuedMs >= WARM_UP_MS && fault !== "cancelled"),
   );
-  const seconds = results.reduce((sum, result) => sum + result.seconds - WARM_UP_MS / 1000, 0);
+  const windowMs = (result: SimulationResult) => result.untilMs - WARM_UP_MS;
+  const seconds = results.reduce((sum, result) => sum + windowMs(result), 0) / 1000;
   const good = records.filter(isGood).length;
   const faults: Record<string, number> = {};
   for (const { fault } of records) if (fault !== "") faults[fault] = (faults[fault] ?? 0) + 1;
