@@ -164,7 +164,8 @@ function loaded(scenario: Scenario): Scenario {
 }
 
 function unknownScenario(name: string): string {
-  return `There is no scenario ${name}; there are ${scenarios.map((each) => each.name).join(", ")}.`;
+  const known = scenarios.map((each) => each.name).join(", ");
+  return `There is no scenario ${name}; there are ${known}.`;
 }
 
 function policyOf(name: string): PolicyName {
