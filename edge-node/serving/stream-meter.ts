@@ -13,7 +13,10 @@ export interface StreamProbe {
   end(): void;
 }
 
-/** Means over the tokens since the window before. */
+/**
+ * Means over the tokens since the window before, without those that waited for another stream's
+ * prompt: how much of that is read in a step is bounded elsewhere, and fewer streams wouldn't help.
+ */
 export interface StreamWindow {
   /** Streams that had the engine's attention; 0 without any token. */
   readonly active: number;
@@ -24,19 +27,24 @@ export interface StreamWindow {
 interface Stream {
   heldTokens: number;
   lastTokenMs: number | null;
+  /** What #reads was at the last token. */
+  reads: number;
 }
 
 export class StreamMeter {
   readonly #streams = new Set<Stream>();
   readonly #remaining = new RemainingTokens();
   readonly #times = new InterTokenTimes();
+  /** Beginnings and ends of prompt reading: what differs since a token waited for one. */
+  #reads = 0;
   #window = { tokens: 0, waitedMs: 0, load: 0 };
 
   /** `maxTokens` 0 means no bound; `delivered` counts what a resumed stream has already. */
   begin(maxTokens: number, delivered: number): StreamProbe {
-    const stream: Stream = { heldTokens: delivered, lastTokenMs: null };
+    const stream: Stream = { heldTokens: delivered, lastTokenMs: null, reads: 0 };
     const count = this.#remaining.begin(maxTokens, delivered);
     this.#streams.add(stream);
+    this.#reads++;
     return {
       started: (promptTokens) => {
         stream.heldTokens += promptTokens;
@@ -44,14 +52,18 @@ export class StreamMeter {
       tokens: (tokens, nowMs) => {
         count.add(tokens);
         stream.heldTokens += tokens;
-        if (stream.lastTokenMs !== null && tokens > 0) {
-          this.#waited(nowMs - stream.lastTokenMs, tokens);
+        if (stream.lastTokenMs === null) this.#reads++;
+        else if (tokens > 0) {
+          const decoding = stream.reads === this.#reads && this.prefilling === 0;
+          this.#waited(nowMs - stream.lastTokenMs, tokens, decoding);
         }
         stream.lastTokenMs = nowMs;
+        stream.reads = this.#reads;
       },
       end: () => {
         count.end();
         this.#streams.delete(stream);
+        if (stream.lastTokenMs === null) this.#reads++;
       },
     };
   }
@@ -86,8 +98,9 @@ export class StreamMeter {
     return { active: Math.round(load / tokens), tpotMs: waitedMs / tokens };
   }
 
-  #waited(durationMs: number, tokens: number): void {
+  #waited(durationMs: number, tokens: number, decoding: boolean): void {
     for (let k = 0; k < tokens; k++) this.#times.add(durationMs / tokens);
+    if (!decoding) return;
     this.#window.tokens += tokens;
     this.#window.waitedMs += durationMs;
     this.#window.load += tokens * this.#streams.size;

@@ -110,7 +110,12 @@ export async function llamaServerSource(path: string, start: BareStart): Promise
       stream: true,
       cache_prompt: false,
     };
-    const answer = await fetch(`${url}/completion`, { method: "POST", body: JSON.stringify(body) });
+    const answer = await fetch(`${url}/completion`, {
+      method: "POST",
+      // It closes a connection after some requests, sometimes under the next one.
+      headers: { connection: "close" },
+      body: JSON.stringify(body),
+    });
     const arrivalsMs: number[] = [];
     for await (const chunk of answer.body!) {
       const nowMs = performance.now();

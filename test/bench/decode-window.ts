@@ -30,9 +30,14 @@ export function decodeWindow(streams: readonly StreamTimes[]): DecodeWindow {
   return { tokens: tokensPerMs * ms, ms };
 }
 
-/** Tokens per second over several windows. */
+/**
+ * Tokens per second over several windows.
+ *
+ * @throws Error when the streams never decoded all at once: then nothing was measured.
+ */
 export function rate(windows: readonly DecodeWindow[]): number {
   const tokens = windows.reduce((sum, window) => sum + window.tokens, 0);
   const ms = windows.reduce((sum, window) => sum + window.ms, 0);
+  if (ms === 0) throw new Error("The streams never decoded at once: fewer slots than streams?");
   return (1000 * tokens) / ms;
 }

@@ -26,16 +26,38 @@ test("a window holds the mean time per token and the load it was measured at", (
   for (const [nowMs, stream] of [
     [0, a],
     [0, b],
-    [30, a],
-    [50, b],
+    [500, a],
+    [500, b],
+    [530, a],
+    [550, b],
   ] as const) {
     stream.tokens(1, nowMs);
   }
-  t.deepEqual(meter.takeWindow(), { active: 2, tpotMs: 40 });
+  t.deepEqual(meter.takeWindow(), { active: 2, tpotMs: (500 + 30 + 50) / 3 });
   b.end();
-  a.tokens(4, 130);
+  a.tokens(4, 630);
   t.deepEqual(meter.takeWindow(), { active: 1, tpotMs: 25 }, "four at once share their time");
   t.deepEqual(meter.takeWindow(), { active: 0, tpotMs: null });
+});
+
+test("tokens that waited for another stream's prompt are no measure of the load", (t) => {
+  const meter = new StreamMeter();
+  const a = meter.begin(0, 0);
+  a.tokens(1, 0);
+  a.tokens(1, 20);
+  const b = meter.begin(0, 0);
+  a.tokens(1, 400);
+  a.tokens(1, 800);
+  b.tokens(1, 800);
+  a.tokens(1, 1200);
+  a.tokens(1, 1230);
+  b.tokens(1, 1230);
+  t.deepEqual(meter.takeWindow(), { active: 2, tpotMs: (20 + 30 + 430) / 3 });
+  const hungUp = meter.begin(0, 0);
+  hungUp.end();
+  a.tokens(1, 2000);
+  t.is(meter.takeWindow().tpotMs, null);
+  t.true(meter.interTokenP99Ms >= 770, "a caller waits all the same");
 });
 
 test("streams hold the state of their prompts and of what they have said", (t) => {
