@@ -56,9 +56,24 @@ async function benchModel(
   say: (line: string) => void,
 ): Promise<DecodeResult[]> {
   const start = { modelPath: one.path, threads, contextSize: 512, slots: SLOTS };
-  const edge = await edgeSource(start);
-  const others = [await bareSource(start)];
-  if (llamaServer !== undefined) others.push(await llamaServerSource(llamaServer, start));
+  const sources: DecodeSource[] = [];
+  try {
+    const edge = await edgeSource(start);
+    sources.push(edge, await bareSource(start));
+    if (llamaServer !== undefined) sources.push(await llamaServerSource(llamaServer, start));
+    return await compare(edge, sources.slice(1), one, turns, say);
+  } finally {
+    for (const source of sources) await source.close();
+  }
+}
+
+async function compare(
+  edge: DecodeSource,
+  others: readonly DecodeSource[],
+  one: Case,
+  turns: number,
+  say: (line: string) => void,
+): Promise<DecodeResult[]> {
   const results: DecodeResult[] = [];
   for (const streams of [1, SLOTS]) {
     for (const other of others) {
@@ -89,7 +104,6 @@ async function benchModel(
       });
     }
   }
-  for (const source of [edge, ...others]) await source.close();
   return results;
 }
 
