@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file isthmus/v1/rounds.proto.
  */
 export const file_isthmus_v1_rounds: GenFile = /*@__PURE__*/
-  fileDesc("Chdpc3RobXVzL3YxL3JvdW5kcy5wcm90bxIKaXN0aG11cy52MSLWAQoLVHJhaW5QYXJhbXMSDAoEcmFuaxgBIAEoDRINCgVhbHBoYRgCIAEoAhIVCg1sZWFybmluZ19yYXRlGAMgASgCEg0KBXN0ZXBzGAQgASgNEg0KBWJhdGNoGAUgASgNEhcKD3NlcXVlbmNlX2xlbmd0aBgGIAEoDRIUCgxyZXBsYXlfc2hhcmUYByABKAISFQoNdGltZV9saW1pdF9tcxgIIAEoDRIQCghub3JtX21heBgJIAEoAhIPCgd0YXJnZXRzGAogAygJEgwKBHNlZWQYCyABKAQiiAIKClJvdW5kT2ZmZXISEAoIY2FtcGFpZ24YASABKAkSDQoFcm91bmQYAiABKA0SDQoFbW9kZWwYAyABKAkSKQoHdmVyc2lvbhgEIAEoCzIYLmlzdGhtdXMudjEuTW9kZWxWZXJzaW9uEisKDWFkYXB0ZXJfc3RhdGUYBSABKAsyFC5pc3RobXVzLnYxLkFydGlmYWN0EicKBnBhcmFtcxgGIAEoCzIXLmlzdGhtdXMudjEuVHJhaW5QYXJhbXMSJAoGcmVwbGF5GAcgASgLMhQuaXN0aG11cy52MS5BcnRpZmFjdBITCgtkZWFkbGluZV9tcxgIIAEoAxIOCgZxdW9ydW0YCSABKA0iSAoMVHJhaW5Db21tYW5kEiUKBW9mZmVyGAEgASgLMhYuaXN0aG11cy52MS5Sb3VuZE9mZmVyEhEKCXVwbG9hZF90bxgCIAEoCSIuCgpUcmFpblJlcGx5EhAKCGFjY2VwdGVkGAEgASgIEg4KBnJlYXNvbhgCIAEoCSJ5Cg1UcmFpblByb2dyZXNzEhAKCGNhbXBhaWduGAEgASgJEg0KBXJvdW5kGAIgASgNEgwKBGVkZ2UYAyABKAkSDAoEc3RlcBgEIAEoDRINCgVzdGVwcxgFIAEoDRIMCgRsb3NzGAYgASgCEg4KBmZhaWxlZBgHIAEoCSK6AgoNRGVsdGFNYW5pZmVzdBIQCghjYW1wYWlnbhgBIAEoCRINCgVyb3VuZBgCIAEoDRIOCgZyZWdpb24YAyABKAkSDAoEZWRnZRgEIAEoCRINCgVtb2RlbBgFIAEoCRITCgtiYXNlX3NoYTI1NhgGIAEoCRIUCgxzdGFydF9zaGEyNTYYByABKAkSDAoEcmFuaxgIIAEoDRINCgVhbHBoYRgJIAEoAhIQCghleGFtcGxlcxgKIAEoDRIMCgRub3JtGAsgASgBEhMKC2xvc3NfYmVmb3JlGAwgASgCEhIKCmxvc3NfYWZ0ZXIYDSABKAISIwoFZGVsdGEYDiABKAsyFC5pc3RobXVzLnYxLkFydGlmYWN0EhIKCnB1YmxpY19rZXkYDyABKAwSEQoJc2lnbmF0dXJlGBAgASgMIuABCgtFZGdlT3V0Y29tZRIMCgRlZGdlGAEgASgJEiIKBmJ1Y2tldBgCIAEoDjISLmlzdGhtdXMudjEuQnVja2V0Eg4KBnJlYXNvbhgDIAEoCRIQCghleGFtcGxlcxgEIAEoDRITCgtkZWx0YV9ieXRlcxgFIAEoBBIMCgRub3JtGAYgASgBEhMKC2xvc3NfYmVmb3JlGAcgASgCEhIKCmxvc3NfYWZ0ZXIYCCABKAISFAoMZGVsdGFfc2hhMjU2GAkgASgJEgwKBHN0ZXAYCiABKA0SDQoFc3RlcHMYCyABKA0igwEKB1BhcnRpYWwSJgoIYXJ0aWZhY3QYASABKAsyFC5pc3RobXVzLnYxLkFydGlmYWN0Eg4KBndlaWdodBgCIAEoARINCgVjb3VudBgDIAEoDRIUCgxjb250cmlidXRvcnMYBCADKAkSDAoEcmFuaxgFIAEoDRINCgVhbHBoYRgGIAEoAiK+AQoRUmVnaW9uUm91bmRTdGF0dXMSEAoIY2FtcGFpZ24YASABKAkSDQoFcm91bmQYAiABKA0SDgoGcmVnaW9uGAMgASgJEiYKBWVkZ2VzGAQgAygLMhcuaXN0aG11cy52MS5FZGdlT3V0Y29tZRIMCgRkb25lGAUgASgIEiQKB3BhcnRpYWwYBiABKAsyEy5pc3RobXVzLnYxLlBhcnRpYWwSDgoGcmVhc29uGAcgASgJEgwKBGh0dHAYCCABKAkijAEKD0V2YWx1YXRlQ29tbWFuZBIpCgd2ZXJzaW9uGAEgASgLMhguaXN0aG11cy52MS5Nb2RlbFZlcnNpb24SJQoHZGF0YXNldBgCIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSFAoMZXhhbXBsZXNfbWF4GAMgASgNEhEKCWtlZXBfb3BlbhgEIAEoCCJvCg1FdmFsdWF0ZVJlcGx5EgwKBGVkZ2UYASABKAkSDgoGcmVnaW9uGAIgASgJEg8KB2RhdGFzZXQYAyABKAkSEAoIZXhhbXBsZXMYBCABKA0SDQoFZXhhY3QYBSABKA0SDgoGZmFpbGVkGAYgASgJKpsBCgZCdWNrZXQSFgoSQlVDS0VUX1VOU1BFQ0lGSUVEEAASEwoPQlVDS0VUX1RSQUlOSU5HEAESEwoPQlVDS0VUX0lOQ0xVREVEEAISDwoLQlVDS0VUX0xBVEUQAxIRCg1CVUNLRVRfRkFJTEVEEAQSFgoSQlVDS0VUX1FVQVJBTlRJTkVEEAUSEwoPQlVDS0VUX0RFQ0xJTkVEEAZiBnByb3RvMw", [file_isthmus_v1_mesh]);
+  fileDesc("Chdpc3RobXVzL3YxL3JvdW5kcy5wcm90bxIKaXN0aG11cy52MSL6AQoLVHJhaW5QYXJhbXMSDAoEcmFuaxgBIAEoDRINCgVhbHBoYRgCIAEoAhIVCg1sZWFybmluZ19yYXRlGAMgASgCEg0KBXN0ZXBzGAQgASgNEg0KBWJhdGNoGAUgASgNEhcKD3NlcXVlbmNlX2xlbmd0aBgGIAEoDRIUCgxyZXBsYXlfc2hhcmUYByABKAISFQoNdGltZV9saW1pdF9tcxgIIAEoDRIQCghub3JtX21heBgJIAEoAhIPCgd0YXJnZXRzGAogAygJEgwKBHNlZWQYCyABKAQSEAoIcHJveGltYWwYDCABKAISEAoIZnJlZXplX2EYDSABKAgiRwoLRGVsdGFGb3JtYXQSJQoFY29kZWMYASABKA4yFi5pc3RobXVzLnYxLkRlbHRhQ29kZWMSEQoJdG9wX3NoYXJlGAIgASgCImcKC0NvbWJpbmVSdWxlEg8KB2NvbWJpbmUYASABKAkSEQoJYnl6YW50aW5lGAIgASgNEhIKCnRyaW1fc2hhcmUYAyABKAISEgoKbm9ybV9ib3VuZBgEIAEoARIMCgRsb3JhGAUgASgJIj4KCU5vaXNlUGxhbhIMCgRjbGlwGAEgASgBEhIKCm11bHRpcGxpZXIYAiABKAESDwoHYXRfZWRnZRgDIAEoCCKoAwoKUm91bmRPZmZlchIQCghjYW1wYWlnbhgBIAEoCRINCgVyb3VuZBgCIAEoDRINCgVtb2RlbBgDIAEoCRIpCgd2ZXJzaW9uGAQgASgLMhguaXN0aG11cy52MS5Nb2RlbFZlcnNpb24SKwoNYWRhcHRlcl9zdGF0ZRgFIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSJwoGcGFyYW1zGAYgASgLMhcuaXN0aG11cy52MS5UcmFpblBhcmFtcxIkCgZyZXBsYXkYByABKAsyFC5pc3RobXVzLnYxLkFydGlmYWN0EhMKC2RlYWRsaW5lX21zGAggASgDEg4KBnF1b3J1bRgJIAEoDRInCgZmb3JtYXQYCiABKAsyFy5pc3RobXVzLnYxLkRlbHRhRm9ybWF0EiUKBHJ1bGUYCyABKAsyFy5pc3RobXVzLnYxLkNvbWJpbmVSdWxlEiQKBW5vaXNlGAwgASgLMhUuaXN0aG11cy52MS5Ob2lzZVBsYW4SGgoSc2VjdXJlX2FnZ3JlZ2F0aW9uGA0gASgIEgwKBGdvYWwYDiABKA0iSAoMVHJhaW5Db21tYW5kEiUKBW9mZmVyGAEgASgLMhYuaXN0aG11cy52MS5Sb3VuZE9mZmVyEhEKCXVwbG9hZF90bxgCIAEoCSIuCgpUcmFpblJlcGx5EhAKCGFjY2VwdGVkGAEgASgIEg4KBnJlYXNvbhgCIAEoCSJ5Cg1UcmFpblByb2dyZXNzEhAKCGNhbXBhaWduGAEgASgJEg0KBXJvdW5kGAIgASgNEgwKBGVkZ2UYAyABKAkSDAoEc3RlcBgEIAEoDRINCgVzdGVwcxgFIAEoDRIMCgRsb3NzGAYgASgCEg4KBmZhaWxlZBgHIAEoCSK/AwoNRGVsdGFNYW5pZmVzdBIQCghjYW1wYWlnbhgBIAEoCRINCgVyb3VuZBgCIAEoDRIOCgZyZWdpb24YAyABKAkSDAoEZWRnZRgEIAEoCRINCgVtb2RlbBgFIAEoCRITCgtiYXNlX3NoYTI1NhgGIAEoCRIUCgxzdGFydF9zaGEyNTYYByABKAkSDAoEcmFuaxgIIAEoDRINCgVhbHBoYRgJIAEoAhIQCghleGFtcGxlcxgKIAEoDRIMCgRub3JtGAsgASgBEhMKC2xvc3NfYmVmb3JlGAwgASgCEhIKCmxvc3NfYWZ0ZXIYDSABKAISIwoFZGVsdGEYDiABKAsyFC5pc3RobXVzLnYxLkFydGlmYWN0EhIKCnB1YmxpY19rZXkYDyABKAwSEQoJc2lnbmF0dXJlGBAgASgMEicKBmZvcm1hdBgRIAEoCzIXLmlzdGhtdXMudjEuRGVsdGFGb3JtYXQSEwoLY2h1bmtfYnl0ZXMYEiABKA0SFAoMY2h1bmtfc2hhMjU2GBMgAygMEg8KB3RhcmdldHMYFCADKAkSDgoGbm9pc2VkGBUgASgIEg4KBm1hc2tlZBgWIAEoCCLgAQoLRWRnZU91dGNvbWUSDAoEZWRnZRgBIAEoCRIiCgZidWNrZXQYAiABKA4yEi5pc3RobXVzLnYxLkJ1Y2tldBIOCgZyZWFzb24YAyABKAkSEAoIZXhhbXBsZXMYBCABKA0SEwoLZGVsdGFfYnl0ZXMYBSABKAQSDAoEbm9ybRgGIAEoARITCgtsb3NzX2JlZm9yZRgHIAEoAhISCgpsb3NzX2FmdGVyGAggASgCEhQKDGRlbHRhX3NoYTI1NhgJIAEoCRIMCgRzdGVwGAogASgNEg0KBXN0ZXBzGAsgASgNIrgBCgdQYXJ0aWFsEiYKCGFydGlmYWN0GAEgASgLMhQuaXN0aG11cy52MS5BcnRpZmFjdBIOCgZ3ZWlnaHQYAiABKAESDQoFY291bnQYAyABKA0SFAoMY29udHJpYnV0b3JzGAQgAygJEgwKBHJhbmsYBSABKA0SDQoFYWxwaGEYBiABKAISDAoEa2luZBgHIAEoCRIlCghsZWZ0X291dBgIIAMoCzITLmlzdGhtdXMudjEuTGVmdE91dCInCgdMZWZ0T3V0EgwKBGVkZ2UYASABKAkSDgoGcmVhc29uGAIgASgJIr4BChFSZWdpb25Sb3VuZFN0YXR1cxIQCghjYW1wYWlnbhgBIAEoCRINCgVyb3VuZBgCIAEoDRIOCgZyZWdpb24YAyABKAkSJgoFZWRnZXMYBCADKAsyFy5pc3RobXVzLnYxLkVkZ2VPdXRjb21lEgwKBGRvbmUYBSABKAgSJAoHcGFydGlhbBgGIAEoCzITLmlzdGhtdXMudjEuUGFydGlhbBIOCgZyZWFzb24YByABKAkSDAoEaHR0cBgIIAEoCSKMAQoPRXZhbHVhdGVDb21tYW5kEikKB3ZlcnNpb24YASABKAsyGC5pc3RobXVzLnYxLk1vZGVsVmVyc2lvbhIlCgdkYXRhc2V0GAIgASgLMhQuaXN0aG11cy52MS5BcnRpZmFjdBIUCgxleGFtcGxlc19tYXgYAyABKA0SEQoJa2VlcF9vcGVuGAQgASgIIm8KDUV2YWx1YXRlUmVwbHkSDAoEZWRnZRgBIAEoCRIOCgZyZWdpb24YAiABKAkSDwoHZGF0YXNldBgDIAEoCRIQCghleGFtcGxlcxgEIAEoDRINCgVleGFjdBgFIAEoDRIOCgZmYWlsZWQYBiABKAkqgQEKCkRlbHRhQ29kZWMSGwoXREVMVEFfQ09ERUNfVU5TUEVDSUZJRUQQABITCg9ERUxUQV9DT0RFQ19GMzIQARIUChBERUxUQV9DT0RFQ19CRjE2EAISFAoQREVMVEFfQ09ERUNfSU5UOBADEhUKEURFTFRBX0NPREVDX1RPUF9LEAQqmwEKBkJ1Y2tldBIWChJCVUNLRVRfVU5TUEVDSUZJRUQQABITCg9CVUNLRVRfVFJBSU5JTkcQARITCg9CVUNLRVRfSU5DTFVERUQQAhIPCgtCVUNLRVRfTEFURRADEhEKDUJVQ0tFVF9GQUlMRUQQBBIWChJCVUNLRVRfUVVBUkFOVElORUQQBRITCg9CVUNLRVRfREVDTElORUQQBmIGcHJvdG8z", [file_isthmus_v1_mesh]);
 
 /**
  * @generated from message isthmus.v1.TrainParams
@@ -86,6 +86,20 @@ export type TrainParams = Message<"isthmus.v1.TrainParams"> & {
    * @generated from field: uint64 seed = 11;
    */
   seed: bigint;
+
+  /**
+   * FedProx: weight of the squared distance from the start; 0 means none.
+   *
+   * @generated from field: float proximal = 12;
+   */
+  proximal: number;
+
+  /**
+   * FFA-LoRA: only B is trained, A stays what the seed made it.
+   *
+   * @generated from field: bool freeze_a = 13;
+   */
+  freezeA: boolean;
 };
 
 /**
@@ -94,6 +108,112 @@ export type TrainParams = Message<"isthmus.v1.TrainParams"> & {
  */
 export const TrainParamsSchema: GenMessage<TrainParams> = /*@__PURE__*/
   messageDesc(file_isthmus_v1_rounds, 0);
+
+/**
+ * @generated from message isthmus.v1.DeltaFormat
+ */
+export type DeltaFormat = Message<"isthmus.v1.DeltaFormat"> & {
+  /**
+   * @generated from field: isthmus.v1.DeltaCodec codec = 1;
+   */
+  codec: DeltaCodec;
+
+  /**
+   * Share of the numbers that top-k sends, 0 to 1.
+   *
+   * @generated from field: float top_share = 2;
+   */
+  topShare: number;
+};
+
+/**
+ * Describes the message isthmus.v1.DeltaFormat.
+ * Use `create(DeltaFormatSchema)` to create a new message.
+ */
+export const DeltaFormatSchema: GenMessage<DeltaFormat> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_rounds, 1);
+
+/**
+ * How one tier makes one of many deltas.
+ *
+ * @generated from message isthmus.v1.CombineRule
+ */
+export type CombineRule = Message<"isthmus.v1.CombineRule"> & {
+  /**
+   * mean, robust, norm-bound, median, trimmed-mean, krum, multi-krum or bulyan; empty means mean.
+   *
+   * @generated from field: string combine = 1;
+   */
+  combine: string;
+
+  /**
+   * Edges that may lie.
+   *
+   * @generated from field: uint32 byzantine = 2;
+   */
+  byzantine: number;
+
+  /**
+   * Share that a trimmed mean drops at each end.
+   *
+   * @generated from field: float trim_share = 3;
+   */
+  trimShare: number;
+
+  /**
+   * L2 norm to which a norm bound scales down; 0 means adaptive.
+   *
+   * @generated from field: double norm_bound = 4;
+   */
+  normBound: number;
+
+  /**
+   * stack (exact sum of the products), average (FedIT: each factor by itself), or freeze-a.
+   *
+   * @generated from field: string lora = 5;
+   */
+  lora: string;
+};
+
+/**
+ * Describes the message isthmus.v1.CombineRule.
+ * Use `create(CombineRuleSchema)` to create a new message.
+ */
+export const CombineRuleSchema: GenMessage<CombineRule> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_rounds, 2);
+
+/**
+ * @generated from message isthmus.v1.NoisePlan
+ */
+export type NoisePlan = Message<"isthmus.v1.NoisePlan"> & {
+  /**
+   * L2 norm to which each delta is clipped; 0 means no noise.
+   *
+   * @generated from field: double clip = 1;
+   */
+  clip: number;
+
+  /**
+   * Standard deviation of the noise as a multiple of the clip.
+   *
+   * @generated from field: double multiplier = 2;
+   */
+  multiplier: number;
+
+  /**
+   * Each edge adds it to its own delta; else it is added once, to the mean.
+   *
+   * @generated from field: bool at_edge = 3;
+   */
+  atEdge: boolean;
+};
+
+/**
+ * Describes the message isthmus.v1.NoisePlan.
+ * Use `create(NoisePlanSchema)` to create a new message.
+ */
+export const NoisePlanSchema: GenMessage<NoisePlan> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_rounds, 3);
 
 /**
  * Coordinator to region, on isthmus.round.<region>.offer; told again until the region has answered.
@@ -153,6 +273,35 @@ export type RoundOffer = Message<"isthmus.v1.RoundOffer"> & {
    * @generated from field: uint32 quorum = 9;
    */
   quorum: number;
+
+  /**
+   * @generated from field: isthmus.v1.DeltaFormat format = 10;
+   */
+  format?: DeltaFormat | undefined;
+
+  /**
+   * @generated from field: isthmus.v1.CombineRule rule = 11;
+   */
+  rule?: CombineRule | undefined;
+
+  /**
+   * @generated from field: isthmus.v1.NoisePlan noise = 12;
+   */
+  noise?: NoisePlan | undefined;
+
+  /**
+   * Deltas are masked pairwise, so that the region learns only their sum.
+   *
+   * @generated from field: bool secure_aggregation = 13;
+   */
+  secureAggregation: boolean;
+
+  /**
+   * Deltas that this region should bring in; more edges are invited, since some drop out. 0: all.
+   *
+   * @generated from field: uint32 goal = 14;
+   */
+  goal: number;
 };
 
 /**
@@ -160,7 +309,7 @@ export type RoundOffer = Message<"isthmus.v1.RoundOffer"> & {
  * Use `create(RoundOfferSchema)` to create a new message.
  */
 export const RoundOfferSchema: GenMessage<RoundOffer> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 1);
+  messageDesc(file_isthmus_v1_rounds, 4);
 
 /**
  * Region to edge, on isthmus.cmd.<region>.<edge>.train.
@@ -186,7 +335,7 @@ export type TrainCommand = Message<"isthmus.v1.TrainCommand"> & {
  * Use `create(TrainCommandSchema)` to create a new message.
  */
 export const TrainCommandSchema: GenMessage<TrainCommand> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 2);
+  messageDesc(file_isthmus_v1_rounds, 5);
 
 /**
  * @generated from message isthmus.v1.TrainReply
@@ -208,7 +357,7 @@ export type TrainReply = Message<"isthmus.v1.TrainReply"> & {
  * Use `create(TrainReplySchema)` to create a new message.
  */
 export const TrainReplySchema: GenMessage<TrainReply> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 3);
+  messageDesc(file_isthmus_v1_rounds, 6);
 
 /**
  * Edge to region, on isthmus.progress.<region>.<edge>; lost ones do no harm.
@@ -259,7 +408,7 @@ export type TrainProgress = Message<"isthmus.v1.TrainProgress"> & {
  * Use `create(TrainProgressSchema)` to create a new message.
  */
 export const TrainProgressSchema: GenMessage<TrainProgress> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 4);
+  messageDesc(file_isthmus_v1_rounds, 7);
 
 /**
  * Says what a delta is; signed by the edge. The bytes are the f32 safetensors of (result - start).
@@ -350,6 +499,44 @@ export type DeltaManifest = Message<"isthmus.v1.DeltaManifest"> & {
    * @generated from field: bytes signature = 16;
    */
   signature: Uint8Array;
+
+  /**
+   * @generated from field: isthmus.v1.DeltaFormat format = 17;
+   */
+  format?: DeltaFormat | undefined;
+
+  /**
+   * Bytes of each chunk but the last; the SHA-256 of each chunk, in order.
+   *
+   * @generated from field: uint32 chunk_bytes = 18;
+   */
+  chunkBytes: number;
+
+  /**
+   * @generated from field: repeated bytes chunk_sha256 = 19;
+   */
+  chunkSha256: Uint8Array[];
+
+  /**
+   * Modules that were trained.
+   *
+   * @generated from field: repeated string targets = 20;
+   */
+  targets: string[];
+
+  /**
+   * The edge added the noise that the offer asked for.
+   *
+   * @generated from field: bool noised = 21;
+   */
+  noised: boolean;
+
+  /**
+   * The numbers are masked: only their sum with those of the others means anything.
+   *
+   * @generated from field: bool masked = 22;
+   */
+  masked: boolean;
 };
 
 /**
@@ -357,7 +544,7 @@ export type DeltaManifest = Message<"isthmus.v1.DeltaManifest"> & {
  * Use `create(DeltaManifestSchema)` to create a new message.
  */
 export const DeltaManifestSchema: GenMessage<DeltaManifest> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 5);
+  messageDesc(file_isthmus_v1_rounds, 8);
 
 /**
  * @generated from message isthmus.v1.EdgeOutcome
@@ -424,7 +611,7 @@ export type EdgeOutcome = Message<"isthmus.v1.EdgeOutcome"> & {
  * Use `create(EdgeOutcomeSchema)` to create a new message.
  */
 export const EdgeOutcomeSchema: GenMessage<EdgeOutcome> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 6);
+  messageDesc(file_isthmus_v1_rounds, 9);
 
 /**
  * A region's sum: f32 safetensors of (sum of examples * delta), mergeable in any order.
@@ -465,6 +652,20 @@ export type Partial$ = Message<"isthmus.v1.Partial"> & {
    * @generated from field: float alpha = 6;
    */
   alpha: number;
+
+  /**
+   * sum: of weight * delta; stack: factors side by side whose product is the sum of weight * B*A.
+   *
+   * @generated from field: string kind = 7;
+   */
+  kind: string;
+
+  /**
+   * Edges whose delta was accepted but not taken by the rule, each with its reason.
+   *
+   * @generated from field: repeated isthmus.v1.LeftOut left_out = 8;
+   */
+  leftOut: LeftOut[];
 };
 
 /**
@@ -472,7 +673,29 @@ export type Partial$ = Message<"isthmus.v1.Partial"> & {
  * Use `create(PartialSchema)` to create a new message.
  */
 export const PartialSchema: GenMessage<Partial$> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 7);
+  messageDesc(file_isthmus_v1_rounds, 10);
+
+/**
+ * @generated from message isthmus.v1.LeftOut
+ */
+export type LeftOut = Message<"isthmus.v1.LeftOut"> & {
+  /**
+   * @generated from field: string edge = 1;
+   */
+  edge: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message isthmus.v1.LeftOut.
+ * Use `create(LeftOutSchema)` to create a new message.
+ */
+export const LeftOutSchema: GenMessage<LeftOut> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_rounds, 11);
 
 /**
  * Region to coordinator: the answer to an offer, and published on isthmus.round.<region>.status
@@ -531,7 +754,7 @@ export type RegionRoundStatus = Message<"isthmus.v1.RegionRoundStatus"> & {
  * Use `create(RegionRoundStatusSchema)` to create a new message.
  */
 export const RegionRoundStatusSchema: GenMessage<RegionRoundStatus> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 8);
+  messageDesc(file_isthmus_v1_rounds, 12);
 
 /**
  * Coordinator to region to edge, on isthmus.cmd.<region>.<edge>.evaluate: how well does a version
@@ -570,7 +793,7 @@ export type EvaluateCommand = Message<"isthmus.v1.EvaluateCommand"> & {
  * Use `create(EvaluateCommandSchema)` to create a new message.
  */
 export const EvaluateCommandSchema: GenMessage<EvaluateCommand> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 9);
+  messageDesc(file_isthmus_v1_rounds, 13);
 
 /**
  * @generated from message isthmus.v1.EvaluateReply
@@ -616,7 +839,56 @@ export type EvaluateReply = Message<"isthmus.v1.EvaluateReply"> & {
  * Use `create(EvaluateReplySchema)` to create a new message.
  */
 export const EvaluateReplySchema: GenMessage<EvaluateReply> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_rounds, 10);
+  messageDesc(file_isthmus_v1_rounds, 14);
+
+/**
+ * How an edge's numbers are written. Unspecified means f32.
+ *
+ * @generated from enum isthmus.v1.DeltaCodec
+ */
+export const DeltaCodec = {
+  /**
+   * @generated from enum value: DELTA_CODEC_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: DELTA_CODEC_F32 = 1;
+   */
+  F32: 1,
+
+  /**
+   * @generated from enum value: DELTA_CODEC_BF16 = 2;
+   */
+  BF16: 2,
+
+  /**
+   * Blocks of 8-bit integers with one f32 scale each.
+   *
+   * @generated from enum value: DELTA_CODEC_INT8 = 3;
+   */
+  INT8: 3,
+
+  /**
+   * The largest share of the numbers; what is left out is added to the edge's next delta.
+   *
+   * @generated from enum value: DELTA_CODEC_TOP_K = 4;
+   */
+  TOP_K: 4,
+} as const;
+
+/**
+ * How an edge's numbers are written. Unspecified means f32.
+ *
+ * @generated from enum isthmus.v1.DeltaCodec
+ */
+export type DeltaCodec = (typeof DeltaCodec)[keyof typeof DeltaCodec] | UnknownEnum;
+
+/**
+ * Describes the enum isthmus.v1.DeltaCodec.
+ */
+export const DeltaCodecSchema: GenEnum<DeltaCodec> = /*@__PURE__*/
+  enumDesc(file_isthmus_v1_rounds, 0);
 
 /**
  * @generated from enum isthmus.v1.Bucket
@@ -669,5 +941,5 @@ export type Bucket = (typeof Bucket)[keyof typeof Bucket] | UnknownEnum;
  * Describes the enum isthmus.v1.Bucket.
  */
 export const BucketSchema: GenEnum<Bucket> = /*@__PURE__*/
-  enumDesc(file_isthmus_v1_rounds, 0);
+  enumDesc(file_isthmus_v1_rounds, 1);
 
