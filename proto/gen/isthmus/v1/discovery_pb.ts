@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file isthmus/v1/discovery.proto.
  */
 export const file_isthmus_v1_discovery: GenFile = /*@__PURE__*/
-  fileDesc("Chppc3RobXVzL3YxL2Rpc2NvdmVyeS5wcm90bxIKaXN0aG11cy52MSIUChJHZXRUb3BvbG9neVJlcXVlc3Qi5wEKC0VkZ2VBZGRyZXNzEgwKBGVkZ2UYASABKAkSDgoGcmVnaW9uGAIgASgJEgwKBGdycGMYAyABKAkSDAoEaHR0cBgEIAEoCRINCgVyZWFkeRgFIAEoCBIOCgZtb2RlbHMYBiADKAkSRwoRcHJlZGljdGVkX3R0ZnRfbXMYByADKAsyLC5pc3RobXVzLnYxLkVkZ2VBZGRyZXNzLlByZWRpY3RlZFR0ZnRNc0VudHJ5GjYKFFByZWRpY3RlZFR0ZnRNc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAjoCOAEijQEKDVJlZ2lvbkFkZHJlc3MSDgoGcmVnaW9uGAEgASgJEgwKBGdycGMYAiABKAkSDAoEaHR0cBgDIAEoCRIRCglyZWFjaGFibGUYBCABKAgSJgoFZWRnZXMYBSADKAsyFy5pc3RobXVzLnYxLkVkZ2VBZGRyZXNzEhUKDWp1cmlzZGljdGlvbnMYBiADKAkiUQoTR2V0VG9wb2xvZ3lSZXNwb25zZRIOCgZyZWdpb24YASABKAkSKgoHcmVnaW9ucxgCIAMoCzIZLmlzdGhtdXMudjEuUmVnaW9uQWRkcmVzczJbCglEaXNjb3ZlcnkSTgoLR2V0VG9wb2xvZ3kSHi5pc3RobXVzLnYxLkdldFRvcG9sb2d5UmVxdWVzdBofLmlzdGhtdXMudjEuR2V0VG9wb2xvZ3lSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("Chppc3RobXVzL3YxL2Rpc2NvdmVyeS5wcm90bxIKaXN0aG11cy52MSIUChJHZXRUb3BvbG9neVJlcXVlc3QigAIKC0VkZ2VBZGRyZXNzEgwKBGVkZ2UYASABKAkSDgoGcmVnaW9uGAIgASgJEgwKBGdycGMYAyABKAkSDAoEaHR0cBgEIAEoCRINCgVyZWFkeRgFIAEoCBIOCgZtb2RlbHMYBiADKAkSRwoRcHJlZGljdGVkX3R0ZnRfbXMYByADKAsyLC5pc3RobXVzLnYxLkVkZ2VBZGRyZXNzLlByZWRpY3RlZFR0ZnRNc0VudHJ5EhcKD2RyaWZ0aW5nX21vZGVscxgIIAMoCRo2ChRQcmVkaWN0ZWRUdGZ0TXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAI6AjgBIo0BCg1SZWdpb25BZGRyZXNzEg4KBnJlZ2lvbhgBIAEoCRIMCgRncnBjGAIgASgJEgwKBGh0dHAYAyABKAkSEQoJcmVhY2hhYmxlGAQgASgIEiYKBWVkZ2VzGAUgAygLMhcuaXN0aG11cy52MS5FZGdlQWRkcmVzcxIVCg1qdXJpc2RpY3Rpb25zGAYgAygJIlEKE0dldFRvcG9sb2d5UmVzcG9uc2USDgoGcmVnaW9uGAEgASgJEioKB3JlZ2lvbnMYAiADKAsyGS5pc3RobXVzLnYxLlJlZ2lvbkFkZHJlc3MyWwoJRGlzY292ZXJ5Ek4KC0dldFRvcG9sb2d5Eh4uaXN0aG11cy52MS5HZXRUb3BvbG9neVJlcXVlc3QaHy5pc3RobXVzLnYxLkdldFRvcG9sb2d5UmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message isthmus.v1.GetTopologyRequest
@@ -73,6 +73,13 @@ export type EdgeAddress = Message<"isthmus.v1.EdgeAddress"> & {
    * @generated from field: map<string, float> predicted_ttft_ms = 7;
    */
   predictedTtftMs: { [key: string]: number };
+
+  /**
+   * Models whose recent inputs there are far from what the edge has trained on.
+   *
+   * @generated from field: repeated string drifting_models = 8;
+   */
+  driftingModels: string[];
 };
 
 /**

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file isthmus/v1/mesh.proto.
  */
 export const file_isthmus_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChVpc3RobXVzL3YxL21lc2gucHJvdG8SCmlzdGhtdXMudjEiNwoIQXJ0aWZhY3QSDgoGc2hhMjU2GAEgASgJEg0KBWJ5dGVzGAIgASgEEgwKBG5hbWUYAyABKAkiQAoHQWRhcHRlchImCghhcnRpZmFjdBgBIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSDQoFc2NhbGUYAiABKAIieQoMTW9kZWxWZXJzaW9uEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIgoEYmFzZRgDIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSJQoIYWRhcHRlcnMYBCADKAsyEy5pc3RobXVzLnYxLkFkYXB0ZXIiHgoMUHJlZml4RGlnZXN0Eg4KBmJsb2NrcxgBIAMoByLUAwoKTW9kZWxTdGF0ZRINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEicKBnN0YXR1cxgDIAEoDjIXLmlzdGhtdXMudjEuTW9kZWxTdGF0dXMSDgoGcmVhc29uGAQgASgJEg0KBXNsb3RzGAUgASgNEg4KBmFjdGl2ZRgGIAEoDRIOCgZxdWV1ZWQYByABKA0SEQoJcXVldWVfbWF4GAggASgNEhwKFHByZWZpbGxfdG9rZW5zX3Blcl9zGAkgASgCEhsKE2RlY29kZV90b2tlbnNfcGVyX3MYCiABKAISDwoHbG9hZF9tcxgLIAEoAhIWCg5jb250ZXh0X2xlbmd0aBgMIAEoDRIUCgxhcmNoaXRlY3R1cmUYDSABKAkSHQoVcmVtYWluaW5nX3Rva2Vuc19tZWFuGA4gASgCEhkKEWNvbmN1cnJlbmN5X2xpbWl0GA8gASgNEhIKCnByZWZpbGxpbmcYECABKA0SGgoSaW50ZXJfdG9rZW5fcDk5X21zGBEgASgCEhsKE21lbW9yeV9uZWVkZWRfYnl0ZXMYEiABKAQSKgoIcHJlZml4ZXMYEyABKAsyGC5pc3RobXVzLnYxLlByZWZpeERpZ2VzdCJ3CghHcHVTdGF0ZRIMCgRuYW1lGAEgASgJEhgKEHZyYW1fdG90YWxfYnl0ZXMYAiABKAQSFwoPdnJhbV9mcmVlX2J5dGVzGAMgASgEEhMKC3V0aWxpc2F0aW9uGAQgASgCEhUKDXRlbXBlcmF0dXJlX2MYBSABKAIiRwoKRWRnZUxhYmVscxINCgV3YXR0cxgBIAEoAhIVCg1jb3N0X3Blcl9ob3VyGAIgASgCEhMKC3ByZWVtcHRpYmxlGAMgASgIIkAKDFJlZ2lvbkxhYmVscxIVCg1qdXJpc2RpY3Rpb25zGAEgAygJEhkKEWdyYW1zX2NvMl9wZXJfa3doGAIgASgCIk0KCkRyaWZ0U2NvcmUSDQoFbW9kZWwYASABKAkSDQoFc2NvcmUYAiABKAISEQoJdGhyZXNob2xkGAMgASgCEg4KBmlucHV0cxgEIAEoDSLRAQoNVmVyc2lvbkhlYWx0aBINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHJlcXVlc3RzGAMgASgEEg4KBmVycm9ycxgEIAEoBBITCgt0dGZ0X21zX3N1bRgFIAEoARISCgp0dGZ0X2NvdW50GAYgASgEEhMKC3Rwb3RfbXNfc3VtGAcgASgBEhIKCnRwb3RfY291bnQYCCABKAQSFAoMZmVlZGJhY2tfc3VtGAkgASgBEhYKDmZlZWRiYWNrX2NvdW50GAogASgEIvIDCglIZWFydGJlYXQSDgoGcmVnaW9uGAEgASgJEgwKBGVkZ2UYAiABKAkSEwoLaW5jYXJuYXRpb24YAyABKAQSEAoIc2VxdWVuY2UYBCABKAQSDAoEZ3JwYxgFIAEoCRIMCgRodHRwGAYgASgJEiYKBm1vZGVscxgHIAMoCzIWLmlzdGhtdXMudjEuTW9kZWxTdGF0ZRIaChJtZW1vcnlfdG90YWxfYnl0ZXMYCCABKAQSGQoRbWVtb3J5X2ZyZWVfYnl0ZXMYCSABKAQSEQoJcnNzX2J5dGVzGAogASgEEiIKBGdwdXMYCyADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhEKCWluX2ZsaWdodBgMIAEoDRIQCghkcmFpbmluZxgNIAEoCBIPCgdsZWF2aW5nGA4gASgIEhIKCnB1YmxpY19rZXkYDyABKAwSEAoIdHJhaW5pbmcYECABKAgSGAoQZGVzaXJlZF9yZXZpc2lvbhgRIAEoBBImCgZsYWJlbHMYEiABKAsyFi5pc3RobXVzLnYxLkVkZ2VMYWJlbHMSJQoFZHJpZnQYEyADKAsyFi5pc3RobXVzLnYxLkRyaWZ0U2NvcmUSKQoGaGVhbHRoGBQgAygLMhkuaXN0aG11cy52MS5WZXJzaW9uSGVhbHRoIkIKDERyYWluQ29tbWFuZBINCgVkcmFpbhgBIAEoCBIQCghncmFjZV9tcxgCIAEoDRIRCgl0ZWxsX29ubHkYAyABKAgiQgoKRHJhaW5SZXBseRIQCghkcmFpbmluZxgBIAEoCBIRCglpbl9mbGlnaHQYAiABKA0SDwoHcmVsYXllZBgDIAEoDSK7AQoHU2Vzc2lvbhIKCgJpZBgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSKQoIbWVzc2FnZXMYAyADKAsyFy5pc3RobXVzLnYxLkNoYXRNZXNzYWdlEiIKBnBvbGljeRgEIAEoCzISLmlzdGhtdXMudjEuUG9saWN5EhAKCHJldmlzaW9uGAUgASgEEhIKCnVwZGF0ZWRfbXMYBiABKAMSDgoGcmVnaW9uGAcgASgJEg8KB2RlbGV0ZWQYCCABKAgiSgoMRGVzaXJlZFN0YXRlEhAKCHJldmlzaW9uGAEgASgEEigKBm1vZGVscxgCIAMoCzIYLmlzdGhtdXMudjEuTW9kZWxWZXJzaW9uIqMCCgtSZWdpb25Nb2RlbBINCgVtb2RlbBgBIAEoCRITCgtlZGdlc19yZWFkeRgCIAEoDRISCgpmcmVlX3Nsb3RzGAMgASgNEg4KBnF1ZXVlZBgEIAEoDRIZChFwcmVkaWN0ZWRfdHRmdF9tcxgFIAEoAhIbChNkZWNvZGVfdG9rZW5zX3Blcl9zGAYgASgCEg8KB3ZlcnNpb24YByABKAkSFgoOY29udGV4dF9sZW5ndGgYCCABKA0SFAoMYXJjaGl0ZWN0dXJlGAkgASgJEhwKFHByZWZpbGxfdG9rZW5zX3Blcl9zGAogASgCEhAKCHF1ZXVlX21zGAsgASgCEhYKDmVkZ2VzX3dpdGhfZ3B1GAwgASgNEg0KBXNsb3RzGA0gASgNIpICCgtFZGdlU3VtbWFyeRIMCgRlZGdlGAEgASgJEgwKBGdycGMYAiABKAkSDAoEaHR0cBgDIAEoCRIOCgZzdGF0dXMYBCABKAkSJgoGbW9kZWxzGAUgAygLMhYuaXN0aG11cy52MS5Nb2RlbFN0YXRlEhMKC2luY2FybmF0aW9uGAYgASgEEhEKCXJzc19ieXRlcxgHIAEoBBIZChFtZW1vcnlfZnJlZV9ieXRlcxgIIAEoBBIiCgRncHVzGAkgAygLMhQuaXN0aG11cy52MS5HcHVTdGF0ZRIQCgh0cmFpbmluZxgKIAEoCBIYChBkZXNpcmVkX3JldmlzaW9uGAsgASgEEg4KBnJ0dF9tcxgMIAEoAiLbAgoNUmVnaW9uU3VtbWFyeRIOCgZyZWdpb24YASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAQSEAoIc2VxdWVuY2UYAyABKAQSDAoEZ3JwYxgEIAEoCRIMCgRodHRwGAUgASgJEicKBm1vZGVscxgGIAMoCzIXLmlzdGhtdXMudjEuUmVnaW9uTW9kZWwSJgoFZWRnZXMYByADKAsyFy5pc3RobXVzLnYxLkVkZ2VTdW1tYXJ5EhgKEGRlc2lyZWRfcmV2aXNpb24YCCABKAQSKAoGbGFiZWxzGAkgASgLMhguaXN0aG11cy52MS5SZWdpb25MYWJlbHMSNAoGcnR0X21zGAogAygLMiQuaXN0aG11cy52MS5SZWdpb25TdW1tYXJ5LlJ0dE1zRW50cnkaLAoKUnR0TXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAI6AjgBKqoBCgtNb2RlbFN0YXR1cxIcChhNT0RFTF9TVEFUVVNfVU5TUEVDSUZJRUQQABIZChVNT0RFTF9TVEFUVVNfRkVUQ0hJTkcQARIYChRNT0RFTF9TVEFUVVNfTE9BRElORxACEhYKEk1PREVMX1NUQVRVU19SRUFEWRADEhcKE01PREVMX1NUQVRVU19GQUlMRUQQBBIXChNNT0RFTF9TVEFUVVNfU1RPUkVEEAViBnByb3RvMw", [file_isthmus_v1_inference]);
+  fileDesc("ChVpc3RobXVzL3YxL21lc2gucHJvdG8SCmlzdGhtdXMudjEiNwoIQXJ0aWZhY3QSDgoGc2hhMjU2GAEgASgJEg0KBWJ5dGVzGAIgASgEEgwKBG5hbWUYAyABKAkiQAoHQWRhcHRlchImCghhcnRpZmFjdBgBIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSDQoFc2NhbGUYAiABKAIieQoMTW9kZWxWZXJzaW9uEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIgoEYmFzZRgDIAEoCzIULmlzdGhtdXMudjEuQXJ0aWZhY3QSJQoIYWRhcHRlcnMYBCADKAsyEy5pc3RobXVzLnYxLkFkYXB0ZXIiHgoMUHJlZml4RGlnZXN0Eg4KBmJsb2NrcxgBIAMoByLUAwoKTW9kZWxTdGF0ZRINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEicKBnN0YXR1cxgDIAEoDjIXLmlzdGhtdXMudjEuTW9kZWxTdGF0dXMSDgoGcmVhc29uGAQgASgJEg0KBXNsb3RzGAUgASgNEg4KBmFjdGl2ZRgGIAEoDRIOCgZxdWV1ZWQYByABKA0SEQoJcXVldWVfbWF4GAggASgNEhwKFHByZWZpbGxfdG9rZW5zX3Blcl9zGAkgASgCEhsKE2RlY29kZV90b2tlbnNfcGVyX3MYCiABKAISDwoHbG9hZF9tcxgLIAEoAhIWCg5jb250ZXh0X2xlbmd0aBgMIAEoDRIUCgxhcmNoaXRlY3R1cmUYDSABKAkSHQoVcmVtYWluaW5nX3Rva2Vuc19tZWFuGA4gASgCEhkKEWNvbmN1cnJlbmN5X2xpbWl0GA8gASgNEhIKCnByZWZpbGxpbmcYECABKA0SGgoSaW50ZXJfdG9rZW5fcDk5X21zGBEgASgCEhsKE21lbW9yeV9uZWVkZWRfYnl0ZXMYEiABKAQSKgoIcHJlZml4ZXMYEyABKAsyGC5pc3RobXVzLnYxLlByZWZpeERpZ2VzdCJ3CghHcHVTdGF0ZRIMCgRuYW1lGAEgASgJEhgKEHZyYW1fdG90YWxfYnl0ZXMYAiABKAQSFwoPdnJhbV9mcmVlX2J5dGVzGAMgASgEEhMKC3V0aWxpc2F0aW9uGAQgASgCEhUKDXRlbXBlcmF0dXJlX2MYBSABKAIiRwoKRWRnZUxhYmVscxINCgV3YXR0cxgBIAEoAhIVCg1jb3N0X3Blcl9ob3VyGAIgASgCEhMKC3ByZWVtcHRpYmxlGAMgASgIIkAKDFJlZ2lvbkxhYmVscxIVCg1qdXJpc2RpY3Rpb25zGAEgAygJEhkKEWdyYW1zX2NvMl9wZXJfa3doGAIgASgCIk0KCkRyaWZ0U2NvcmUSDQoFbW9kZWwYASABKAkSDQoFc2NvcmUYAiABKAISEQoJdGhyZXNob2xkGAMgASgCEg4KBmlucHV0cxgEIAEoDSLjAQoNVmVyc2lvbkhlYWx0aBINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHJlcXVlc3RzGAMgASgEEg4KBmVycm9ycxgEIAEoBBITCgt0dGZ0X21zX3N1bRgFIAEoARISCgp0dGZ0X2NvdW50GAYgASgEEhMKC3Rwb3RfbXNfc3VtGAcgASgBEhIKCnRwb3RfY291bnQYCCABKAQSFAoMZmVlZGJhY2tfc3VtGAkgASgBEhYKDmZlZWRiYWNrX2NvdW50GAogASgEEhAKCHNpbmNlX21zGAsgASgEIowECglIZWFydGJlYXQSDgoGcmVnaW9uGAEgASgJEgwKBGVkZ2UYAiABKAkSEwoLaW5jYXJuYXRpb24YAyABKAQSEAoIc2VxdWVuY2UYBCABKAQSDAoEZ3JwYxgFIAEoCRIMCgRodHRwGAYgASgJEiYKBm1vZGVscxgHIAMoCzIWLmlzdGhtdXMudjEuTW9kZWxTdGF0ZRIaChJtZW1vcnlfdG90YWxfYnl0ZXMYCCABKAQSGQoRbWVtb3J5X2ZyZWVfYnl0ZXMYCSABKAQSEQoJcnNzX2J5dGVzGAogASgEEiIKBGdwdXMYCyADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhEKCWluX2ZsaWdodBgMIAEoDRIQCghkcmFpbmluZxgNIAEoCBIPCgdsZWF2aW5nGA4gASgIEhIKCnB1YmxpY19rZXkYDyABKAwSEAoIdHJhaW5pbmcYECABKAgSGAoQZGVzaXJlZF9yZXZpc2lvbhgRIAEoBBImCgZsYWJlbHMYEiABKAsyFi5pc3RobXVzLnYxLkVkZ2VMYWJlbHMSJQoFZHJpZnQYEyADKAsyFi5pc3RobXVzLnYxLkRyaWZ0U2NvcmUSKQoGaGVhbHRoGBQgAygLMhkuaXN0aG11cy52MS5WZXJzaW9uSGVhbHRoEhgKEHJvdXRpbmdfcmV2aXNpb24YFSABKA0iQgoMRHJhaW5Db21tYW5kEg0KBWRyYWluGAEgASgIEhAKCGdyYWNlX21zGAIgASgNEhEKCXRlbGxfb25seRgDIAEoCCJCCgpEcmFpblJlcGx5EhAKCGRyYWluaW5nGAEgASgIEhEKCWluX2ZsaWdodBgCIAEoDRIPCgdyZWxheWVkGAMgASgNIrsBCgdTZXNzaW9uEgoKAmlkGAEgASgJEg4KBnRlbmFudBgCIAEoCRIpCghtZXNzYWdlcxgDIAMoCzIXLmlzdGhtdXMudjEuQ2hhdE1lc3NhZ2USIgoGcG9saWN5GAQgASgLMhIuaXN0aG11cy52MS5Qb2xpY3kSEAoIcmV2aXNpb24YBSABKAQSEgoKdXBkYXRlZF9tcxgGIAEoAxIOCgZyZWdpb24YByABKAkSDwoHZGVsZXRlZBgIIAEoCCJtCgxEZXNpcmVkU3RhdGUSEAoIcmV2aXNpb24YASABKAQSKAoGbW9kZWxzGAIgAygLMhguaXN0aG11cy52MS5Nb2RlbFZlcnNpb24SIQoGdHJpYWxzGAMgAygLMhEuaXN0aG11cy52MS5UcmlhbCJBCgVUcmlhbBIpCgd2ZXJzaW9uGAEgASgLMhguaXN0aG11cy52MS5Nb2RlbFZlcnNpb24SDQoFZWRnZXMYAiADKAki4gIKC1JlZ2lvbk1vZGVsEg0KBW1vZGVsGAEgASgJEhMKC2VkZ2VzX3JlYWR5GAIgASgNEhIKCmZyZWVfc2xvdHMYAyABKA0SDgoGcXVldWVkGAQgASgNEhkKEXByZWRpY3RlZF90dGZ0X21zGAUgASgCEhsKE2RlY29kZV90b2tlbnNfcGVyX3MYBiABKAISDwoHdmVyc2lvbhgHIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgIIAEoDRIUCgxhcmNoaXRlY3R1cmUYCSABKAkSHAoUcHJlZmlsbF90b2tlbnNfcGVyX3MYCiABKAISEAoIcXVldWVfbXMYCyABKAISFgoOZWRnZXNfd2l0aF9ncHUYDCABKA0SDQoFc2xvdHMYDSABKA0SFgoOZWRnZXNfZHJpZnRpbmcYDiABKA0SJQoFZHJpZnQYDyABKAsyFi5pc3RobXVzLnYxLkRyaWZ0U2NvcmUiuQIKC0VkZ2VTdW1tYXJ5EgwKBGVkZ2UYASABKAkSDAoEZ3JwYxgCIAEoCRIMCgRodHRwGAMgASgJEg4KBnN0YXR1cxgEIAEoCRImCgZtb2RlbHMYBSADKAsyFi5pc3RobXVzLnYxLk1vZGVsU3RhdGUSEwoLaW5jYXJuYXRpb24YBiABKAQSEQoJcnNzX2J5dGVzGAcgASgEEhkKEW1lbW9yeV9mcmVlX2J5dGVzGAggASgEEiIKBGdwdXMYCSADKAsyFC5pc3RobXVzLnYxLkdwdVN0YXRlEhAKCHRyYWluaW5nGAogASgIEhgKEGRlc2lyZWRfcmV2aXNpb24YCyABKAQSDgoGcnR0X21zGAwgASgCEiUKBWRyaWZ0GA0gAygLMhYuaXN0aG11cy52MS5EcmlmdFNjb3JlItsCCg1SZWdpb25TdW1tYXJ5Eg4KBnJlZ2lvbhgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBBIMCgRncnBjGAQgASgJEgwKBGh0dHAYBSABKAkSJwoGbW9kZWxzGAYgAygLMhcuaXN0aG11cy52MS5SZWdpb25Nb2RlbBImCgVlZGdlcxgHIAMoCzIXLmlzdGhtdXMudjEuRWRnZVN1bW1hcnkSGAoQZGVzaXJlZF9yZXZpc2lvbhgIIAEoBBIoCgZsYWJlbHMYCSABKAsyGC5pc3RobXVzLnYxLlJlZ2lvbkxhYmVscxI0CgZydHRfbXMYCiADKAsyJC5pc3RobXVzLnYxLlJlZ2lvblN1bW1hcnkuUnR0TXNFbnRyeRosCgpSdHRNc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAjoCOAEqqgEKC01vZGVsU3RhdHVzEhwKGE1PREVMX1NUQVRVU19VTlNQRUNJRklFRBAAEhkKFU1PREVMX1NUQVRVU19GRVRDSElORxABEhgKFE1PREVMX1NUQVRVU19MT0FESU5HEAISFgoSTU9ERUxfU1RBVFVTX1JFQURZEAMSFwoTTU9ERUxfU1RBVFVTX0ZBSUxFRBAEEhcKE01PREVMX1NUQVRVU19TVE9SRUQQBWIGcHJvdG8z", [file_isthmus_v1_inference]);
 
 /**
  * @generated from message isthmus.v1.Artifact
@@ -445,6 +445,13 @@ export type VersionHealth = Message<"isthmus.v1.VersionHealth"> & {
    * @generated from field: uint64 feedback_count = 10;
    */
   feedbackCount: bigint;
+
+  /**
+   * Unix milliseconds at which it began to serve there, by the edge's clock; the counts start then.
+   *
+   * @generated from field: uint64 since_ms = 11;
+   */
+  sinceMs: bigint;
 };
 
 /**
@@ -567,6 +574,14 @@ export type Heartbeat = Message<"isthmus.v1.Heartbeat"> & {
    * @generated from field: repeated isthmus.v1.VersionHealth health = 20;
    */
   health: VersionHealth[];
+
+  /**
+   * Another number whenever what routing reads of a heartbeat (models, labels, draining) is
+   * different from the one before, so that a region may keep what it made of it. 0: not told.
+   *
+   * @generated from field: uint32 routing_revision = 21;
+   */
+  routingRevision: number;
 };
 
 /**
@@ -719,6 +734,13 @@ export type DesiredState = Message<"isthmus.v1.DesiredState"> & {
    * @generated from field: repeated isthmus.v1.ModelVersion models = 2;
    */
   models: ModelVersion[];
+
+  /**
+   * Versions that some edges serve instead, to be watched there.
+   *
+   * @generated from field: repeated isthmus.v1.Trial trials = 3;
+   */
+  trials: Trial[];
 };
 
 /**
@@ -727,6 +749,32 @@ export type DesiredState = Message<"isthmus.v1.DesiredState"> & {
  */
 export const DesiredStateSchema: GenMessage<DesiredState> = /*@__PURE__*/
   messageDesc(file_isthmus_v1_mesh, 14);
+
+/**
+ * A version that only the named edges serve: canaries, or the edges of a wave.
+ *
+ * @generated from message isthmus.v1.Trial
+ */
+export type Trial = Message<"isthmus.v1.Trial"> & {
+  /**
+   * @generated from field: isthmus.v1.ModelVersion version = 1;
+   */
+  version?: ModelVersion | undefined;
+
+  /**
+   * <region>/<edge>
+   *
+   * @generated from field: repeated string edges = 2;
+   */
+  edges: string[];
+};
+
+/**
+ * Describes the message isthmus.v1.Trial.
+ * Use `create(TrialSchema)` to create a new message.
+ */
+export const TrialSchema: GenMessage<Trial> = /*@__PURE__*/
+  messageDesc(file_isthmus_v1_mesh, 15);
 
 /**
  * @generated from message isthmus.v1.RegionModel
@@ -800,6 +848,18 @@ export type RegionModel = Message<"isthmus.v1.RegionModel"> & {
    * @generated from field: uint32 slots = 13;
    */
   slots: number;
+
+  /**
+   * Edges whose recent inputs are beyond their threshold, and the farthest of them.
+   *
+   * @generated from field: uint32 edges_drifting = 14;
+   */
+  edgesDrifting: number;
+
+  /**
+   * @generated from field: isthmus.v1.DriftScore drift = 15;
+   */
+  drift?: DriftScore | undefined;
 };
 
 /**
@@ -807,7 +867,7 @@ export type RegionModel = Message<"isthmus.v1.RegionModel"> & {
  * Use `create(RegionModelSchema)` to create a new message.
  */
 export const RegionModelSchema: GenMessage<RegionModel> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 15);
+  messageDesc(file_isthmus_v1_mesh, 16);
 
 /**
  * @generated from message isthmus.v1.EdgeSummary
@@ -874,6 +934,11 @@ export type EdgeSummary = Message<"isthmus.v1.EdgeSummary"> & {
    * @generated from field: float rtt_ms = 12;
    */
   rttMs: number;
+
+  /**
+   * @generated from field: repeated isthmus.v1.DriftScore drift = 13;
+   */
+  drift: DriftScore[];
 };
 
 /**
@@ -881,7 +946,7 @@ export type EdgeSummary = Message<"isthmus.v1.EdgeSummary"> & {
  * Use `create(EdgeSummarySchema)` to create a new message.
  */
 export const EdgeSummarySchema: GenMessage<EdgeSummary> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 16);
+  messageDesc(file_isthmus_v1_mesh, 17);
 
 /**
  * @generated from message isthmus.v1.RegionSummary
@@ -945,7 +1010,7 @@ export type RegionSummary = Message<"isthmus.v1.RegionSummary"> & {
  * Use `create(RegionSummarySchema)` to create a new message.
  */
 export const RegionSummarySchema: GenMessage<RegionSummary> = /*@__PURE__*/
-  messageDesc(file_isthmus_v1_mesh, 17);
+  messageDesc(file_isthmus_v1_mesh, 18);
 
 /**
  * @generated from enum isthmus.v1.ModelStatus
