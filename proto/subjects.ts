@@ -21,6 +21,8 @@ export const subjects = {
   roundStatuses: "isthmus.round.*.status",
   /** RoundOffer request, coordinator to region: its last status was taken and is durable. */
   roundTaken: (region: RegionId) => `isthmus.round.${region}.taken`,
+  /** RebuildRequest, coordinator to region: a partial again, without some edges. RebuildReply. */
+  roundRebuild: (region: RegionId) => `isthmus.round.${region}.rebuild`,
   /** TrainCommand request, region to edge; answered with TrainReply. */
   train: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.train`,
   /** EvaluateCommand request, to an edge; answered with EvaluateReply. */
