@@ -454,6 +454,9 @@ export type DeltaManifest = Message<"isthmus.v1.DeltaManifest"> & {
   startSha256: string;
 
   /**
+   * The edge's own rank r, at most the offer's R: it trained the first r components of the start
+   * (rows of A, columns of B), and its tensors have that rank. alpha/rank is the offer's.
+   *
    * @generated from field: uint32 rank = 8;
    */
   rank: number;
