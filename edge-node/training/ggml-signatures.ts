@@ -53,6 +53,7 @@ export const BASE_SIGNATURES = {
   ggml_mul_mat: binary,
   ggml_out_prod: binary,
   ggml_add: binary,
+  ggml_sub: binary,
   ggml_mul: binary,
   ggml_div: binary,
   ggml_scale: ["pointer", "pointer", "pointer", "float"],

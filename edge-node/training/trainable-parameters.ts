@@ -16,6 +16,8 @@ export type TrainingTarget =
       readonly rank: number;
       readonly alpha: number;
       readonly modules: readonly LinearModule[];
+      /** A stays as it is, and only B is trained (FFA-LoRA). */
+      readonly freezeA?: boolean;
     }
   | { readonly kind: "full" };
 
@@ -26,6 +28,10 @@ export interface TrainableParameter {
   readonly value: Tensor;
   readonly firstMoment: Tensor;
   readonly secondMoment: Tensor;
+  /** Where training began, for those that are drawn back to it. */
+  readonly anchor: Tensor | null;
+  /** Whether training changes it; a frozen one is read, written and saved like the rest. */
+  readonly isTrained: boolean;
 }
 
 /** A parameter's numbers, for checkpoints. */
@@ -50,16 +56,21 @@ export class TrainableParameters {
     file: GgufFile,
     weights: ReadonlyMap<string, Tensor>,
     target: TrainingTarget,
+    withAnchors = false,
   ) {
     this.#ggml = ggml;
-    this.#context = openContext(ggml, file.tensors.size * 6);
+    this.#context = openContext(ggml, file.tensors.size * 8);
     const list: TrainableParameter[] = [];
     const adapters = new Map<string, LoraPair>();
+    const freezesA = target.kind === "lora" && target.freezeA === true;
     const declare = (name: string, dimensions: readonly number[], existing?: Tensor) => {
       const fresh = () => declareTensor(ggml, this.#context, TensorType.f32, dimensions);
       const value = existing ?? fresh();
-      ggml.ggml_set_param(value);
-      list.push({ name, dimensions, value, firstMoment: fresh(), secondMoment: fresh() });
+      const isTrained = !(freezesA && name.endsWith(".lora_a"));
+      if (isTrained) ggml.ggml_set_param(value);
+      const moments = { firstMoment: fresh(), secondMoment: fresh() };
+      const anchor = withAnchors && isTrained ? fresh() : null;
+      list.push({ name, dimensions, value, ...moments, anchor, isTrained });
       return value;
     };
     for (const { name, dimensions, type } of file.tensors.values()) {
@@ -83,6 +94,19 @@ export class TrainableParameters {
     this.#buffer = ggml.ggml_backend_alloc_ctx_tensors(this.#context, backend);
     this.byteLength = ggml.ggml_backend_buffer_get_size(this.#buffer);
     ggml.ggml_backend_buffer_clear(this.#buffer, 0);
+  }
+
+  /** Those that training changes. */
+  get trained(): readonly TrainableParameter[] {
+    return this.list.filter(({ isTrained }) => isTrained);
+  }
+
+  /** Remembers the present values as those to stay near. */
+  anchor(): void {
+    for (const { value, anchor, dimensions } of this.list) {
+      if (anchor === null) continue;
+      writeTensor(this.#ggml, anchor, readFloats(this.#ggml, value, dimensions));
+    }
   }
 
   count(): number {

@@ -7,6 +7,7 @@
 import { Fault } from "../../proto/fault.ts";
 import type { GgufFile } from "../../sync/formats/gguf-reader.ts";
 import { TensorType } from "../../sync/formats/tensor-type.ts";
+import { AdamwUpdate } from "./adamw-update.ts";
 import { type LoadedWeights, loadWeights, type TransposedType } from "./frozen-weights.ts";
 import { type GgmlFunctions, openGgml } from "./ggml-library.ts";
 import { declareTensor, openContext, readFloats, writeTensor } from "./ggml-memory.ts";
@@ -32,24 +33,19 @@ export interface TrainerOptions {
   readonly rateShareOfA?: number;
   /** The global gradient norm above which a step is scaled down. */
   readonly clipNorm: number;
+  /** FedProx: the weight of half the squared distance from the anchor; default 0. */
+  readonly proximal?: number;
   readonly transposedType: TransposedType;
 }
 
 const GRAPH_NODES_MAX = 16_384;
-const FIRST_MOMENT_DECAY = 0.9;
-const SECOND_MOMENT_DECAY = 0.99;
-const ADAM_EPSILON = 1e-8;
 /** Gradients through f16 copies are scaled up on their way, or small ones vanish. */
 const LORA_LOSS_SCALE = 1024;
 
 /** The graph's inputs that are set by name. */
 interface InputTensors extends LlamaInputs {
   readonly labels: Tensor;
-  readonly adam: Tensor;
-  /** The same for A's, which have a learning rate of their own. */
-  readonly adamOfA: Tensor;
   readonly lossSeed: Tensor;
-  readonly clip: Tensor;
 }
 
 export class Trainer {
@@ -63,6 +59,7 @@ export class Trainer {
   readonly #weights: LoadedWeights;
   readonly #batch: TrainingBatch;
   readonly #inputs: InputTensors;
+  readonly #update: AdamwUpdate;
   /** The whole step. The other two are its beginnings, so they run in its memory. */
   readonly #graph: bigint;
   readonly #lossGraph: bigint;
@@ -86,8 +83,20 @@ export class Trainer {
     const copies = target.kind === "lora" ? options.transposedType : null;
     this.#weights = loadWeights(ggml, this.#backend, model, copies);
     const { weights } = this.#weights;
-    this.parameters = new TrainableParameters(ggml, this.#backend, model, weights, target);
+    const withAnchors = (options.proximal ?? 0) > 0;
+    this.parameters = new TrainableParameters(
+      ggml,
+      this.#backend,
+      model,
+      weights,
+      target,
+      withAnchors,
+    );
     this.#inputs = this.#declareInputs();
+    const { weightDecay, clipNorm, rateShareOfA = 1 } = options;
+    const update = { weightDecay, clipNorm, rateShareOfA, lossScale: this.#lossScale };
+    this.#update = new AdamwUpdate(ggml, this.#backend, update);
+    this.#release.push(() => this.#update.free());
 
     const context = openContext(ggml, GRAPH_NODES_MAX * 2, GRAPH_NODES_MAX * 3);
     const newGraph = () => ggml.ggml_new_graph_custom(context, GRAPH_NODES_MAX, false);
@@ -115,17 +124,8 @@ export class Trainer {
   step(sequences: readonly TokenSequence[], learningRate: number): number {
     this.#setBatch(sequences);
     this.#updates++;
-    this.#setRate(this.#inputs.adam, learningRate);
-    this.#setRate(this.#inputs.adamOfA, learningRate * (this.#options.rateShareOfA ?? 1));
+    this.#update.setRate(learningRate, this.#updates);
     return this.#compute(this.#graph);
-  }
-
-  #setRate(adam: Tensor, learningRate: number): void {
-    const decays = [FIRST_MOMENT_DECAY, SECOND_MOMENT_DECAY];
-    const corrections = decays.map((decay) => 1 / (1 - decay ** this.#updates));
-    const { weightDecay } = this.#options;
-    const settings = [learningRate, ...decays, ADAM_EPSILON, weightDecay, ...corrections];
-    writeTensor(this.#ggml, adam, Float32Array.from(settings));
   }
 
   /** The mean loss a supervised token of a batch, without learning from it. */
@@ -134,12 +134,12 @@ export class Trainer {
     return this.#compute(this.#lossGraph);
   }
 
-  /** The gradient of a batch's mean loss by parameter name, unclipped; changes no weight. */
+  /** The gradient of a batch's mean loss (and FedProx's term), unclipped; changes no weight. */
   gradients(sequences: readonly TokenSequence[]): Map<string, Float32Array> {
     this.#setBatch(sequences);
     this.#compute(this.#gradientGraph);
     return new Map(
-      this.parameters.list.map(({ name, dimensions, value }) => {
+      this.parameters.trained.map(({ name, dimensions, value }) => {
         const gradient = readFloats(this.#ggml, this.#gradients.get(value) as Tensor, dimensions);
         return [name, gradient.map((x) => x / this.#lossScale)];
       }),
@@ -174,10 +174,7 @@ export class Trainer {
       rows: declare(TensorType.i32, supervised),
       rowMask: declare(TensorType.f32, 1, supervised),
       labels: declare(TensorType.f32, this.shape.vocabulary, supervised),
-      adam: declare(TensorType.f32, 7),
-      adamOfA: declare(TensorType.f32, 7),
       lossSeed: declare(TensorType.f32, 1),
-      clip: declare(TensorType.f32, 1),
     };
     const buffer = ggml.ggml_backend_alloc_ctx_tensors(context, this.#backend);
     this.#release.push(() => {
@@ -203,12 +200,12 @@ export class Trainer {
     const { list, adapters } = this.parameters;
     const { weights, transposed } = this.#weights;
     const tape = new GradientTape(ggml, context, transposed);
-    const trained = new Set(list.map(({ value }) => value));
+    const listed = new Set(list.map(({ value }) => value));
     for (const { name, dimensions } of this.#options.model.tensors.values()) {
       const weight = weights.get(name) as Tensor;
-      if (!trained.has(weight)) tape.leaf(weight, dimensions);
+      if (!listed.has(weight)) tape.leaf(weight, dimensions);
     }
-    for (const { value, dimensions } of list) tape.leaf(value, dimensions, true);
+    for (const { value, dimensions, isTrained } of list) tape.leaf(value, dimensions, isTrained);
     tape.leaf(this.#inputs.rowMask, [1, this.#inputs.supervised]);
 
     const adapterScale = target.kind === "lora" ? target.alpha / target.rank : 1;
@@ -221,37 +218,30 @@ export class Trainer {
     for (const graph of [this.#lossGraph, this.#gradientGraph, this.#graph]) {
       ggml.ggml_build_forward_expand(graph, loss);
     }
-    const gradients = tape.backward(loss, this.#inputs.lossSeed);
+    const ofLoss = tape.backward(loss, this.#inputs.lossSeed);
+    const gradients = this.#proximalGradients(context, ofLoss);
     for (const graph of [this.#gradientGraph, this.#graph]) {
-      for (const { value } of list) {
-        ggml.ggml_build_forward_expand(graph, gradients.get(value) as Tensor);
-      }
+      for (const gradient of gradients.values()) ggml.ggml_build_forward_expand(graph, gradient);
     }
-    this.#buildUpdate(context, gradients);
+    const gradientOf = (value: Tensor) => gradients.get(value) as Tensor;
+    this.#update.build(context, this.#graph, this.parameters.trained, gradientOf);
     return { loss, gradients };
   }
 
-  /** Adds gradient ← gradient · min(1, clip / norm) and AdamW to the training graph. */
-  #buildUpdate(c: bigint, gradients: ReadonlyMap<Tensor, Tensor>): void {
-    const ggml = this.#ggml;
-    const gradientOf = (value: Tensor) => gradients.get(value) as Tensor;
-    const squares = this.parameters.list.map(({ value }) =>
-      ggml.ggml_sum(c, ggml.ggml_sqr(c, gradientOf(value))),
-    );
-    const norm = ggml.ggml_sqrt(
-      c,
-      squares.reduce((sum, square) => ggml.ggml_add(c, sum, square)),
-    );
-    const clipped = ggml.ggml_clamp(c, ggml.ggml_div(c, this.#inputs.clip, norm), 0, 1);
-    const factor = ggml.ggml_scale(c, clipped, 1 / this.#lossScale);
-    for (const { name, value, firstMoment, secondMoment } of this.parameters.list) {
-      const gradient = ggml.ggml_mul(c, gradientOf(value), factor);
-      const adam = name.endsWith(".lora_a") ? this.#inputs.adamOfA : this.#inputs.adam;
-      const update = ggml.ggml_opt_step_adamw(c, value, gradient, firstMoment, secondMoment, adam);
-      ggml.ggml_build_forward_expand(this.#graph, update);
-    }
-    const limit = this.#options.clipNorm * this.#lossScale;
-    writeTensor(ggml, this.#inputs.clip, Float32Array.of(limit));
+  /**
+   * The loss's gradients, and FedProx's: + proximal · (value − anchor).
+   * Source: Li et al., "Federated Optimization in Heterogeneous Networks", arXiv 1812.06127.
+   */
+  #proximalGradients(c: bigint, ofLoss: ReadonlyMap<Tensor, Tensor>): ReadonlyMap<Tensor, Tensor> {
+    const { ggml_add, ggml_scale, ggml_sub } = this.#ggml;
+    const { proximal = 0 } = this.#options;
+    const pairs = this.parameters.trained.map(({ value, anchor }): [Tensor, Tensor] => {
+      const gradient = ofLoss.get(value) as Tensor;
+      if (anchor === null) return [value, gradient];
+      const pull = ggml_scale(c, ggml_sub(c, value, anchor), proximal * this.#lossScale);
+      return [value, ggml_add(c, gradient, pull)];
+    });
+    return new Map(pairs);
   }
 
   #allocate(graph: bigint): number {
