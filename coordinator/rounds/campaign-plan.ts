@@ -17,8 +17,11 @@ import {
   trainDefaults,
   trainParamsSchema,
 } from "./params.ts";
+import { paceOutOfRules, paceRefusal } from "./plan/pace-plan.ts";
+import { planSections } from "./plan/plan-sections.ts";
 
-export const campaignRequestSchema = z.strictObject({
+const wholeRequestSchema = z.strictObject({
+  ...planSections,
   model: modelNameSchema,
   rounds: z.int().min(1).max(ROUNDS_MAX).default(1),
   params: trainParamsSchema.partial().default({}),
@@ -27,6 +30,7 @@ export const campaignRequestSchema = z.strictObject({
   replay: artifactRefSchema.optional(),
   heldout: artifactRefSchema.optional(),
 });
+export const campaignRequestSchema = z.preprocess(paceOutOfRules, wholeRequestSchema);
 export type CampaignRequest = z.infer<typeof campaignRequestSchema>;
 
 /**
@@ -59,7 +63,10 @@ export function planCampaign(
       "publish it with one, or give one to the campaign";
     throw new Fault("failed-precondition", message, { param: "heldout" });
   }
+  const refusal = paceRefusal(request.pace);
+  if (refusal !== null) throw new Fault("invalid-argument", refusal, { param: "pace" });
   return {
+    ...planOf(request),
     id,
     model: model.model,
     createdMs: context.nowMs,
@@ -82,6 +89,13 @@ export function planCampaign(
     last: null,
     past: [],
   };
+}
+
+/** The sections of the plan alone. */
+function planOf(request: CampaignRequest) {
+  const names = Object.keys(planSections) as (keyof typeof planSections)[];
+  const sections = names.map((name) => [name, request[name]]);
+  return Object.fromEntries(sections) as Pick<CampaignRequest, keyof typeof planSections>;
 }
 
 /** An adapter that is there already keeps its shape. */

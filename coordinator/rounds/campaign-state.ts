@@ -8,6 +8,8 @@ import {
   trainingStateSchema,
 } from "../catalogue/model-record.ts";
 import { roundRulesSchema, trainParamsSchema } from "./params.ts";
+import { paceOutOfRules } from "./plan/pace-plan.ts";
+import { planSections } from "./plan/plan-sections.ts";
 
 export const buckets = [
   "training",
@@ -112,7 +114,8 @@ export type RoundSummary = z.infer<typeof roundSummarySchema>;
 
 export const campaignPhases = ["measuring", "running", "finished", "stopped"] as const;
 
-export const campaignSchema = z.strictObject({
+const wholeCampaignSchema = z.strictObject({
+  ...planSections,
   id: z.string(),
   model: modelNameSchema,
   createdMs: z.int(),
@@ -140,6 +143,7 @@ export const campaignSchema = z.strictObject({
   /** Rounds that are over, oldest first. */
   past: z.array(roundSummarySchema),
 });
+export const campaignSchema = z.preprocess(paceOutOfRules, wholeCampaignSchema);
 export type CampaignState = z.infer<typeof campaignSchema>;
 
 export function isOver(campaign: CampaignState): boolean {

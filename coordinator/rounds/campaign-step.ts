@@ -27,7 +27,7 @@ const GRACE_MAX_MS = 15_000;
 
 /** When a round stops waiting for the regions. */
 export function patienceEndsMs(campaign: CampaignState, round: RoundState): number {
-  return round.deadlineMs + Math.min(GRACE_MAX_MS, campaign.rules.roundTimeoutMs);
+  return round.deadlineMs + Math.min(GRACE_MAX_MS, campaign.pace.deadlineMs);
 }
 
 export function step(campaign: CampaignState, event: CampaignEvent, nowMs: number): CampaignState {
@@ -162,7 +162,7 @@ function startRound(campaign: CampaignState, nowMs: number): CampaignState {
     phase: "planned",
     reason: "",
     startedMs: nowMs,
-    deadlineMs: nowMs + campaign.rules.roundTimeoutMs,
+    deadlineMs: nowMs + campaign.pace.deadlineMs,
     endedMs: null,
     regions: campaign.regions.map((region) => {
       return { region, phase: "silent", reason: "has not answered", edges: [], partial: null };
@@ -232,7 +232,7 @@ function advanceOnce(campaign: CampaignState, round: RoundState, nowMs: number):
 function quorumMet(campaign: CampaignState, round: RoundState, nowMs: number): CampaignState {
   const pulled = round.regions.filter(({ phase }) => phase === "pulled");
   const count = pulled.reduce((sum, { partial }) => sum + (partial?.contributors.length ?? 0), 0);
-  const { quorum } = campaign.rules;
+  const { quorum } = campaign.pace;
   if (count >= quorum) return withPhase(campaign, "merging");
   const why = round.regions
     .filter(({ phase }) => phase !== "pulled")

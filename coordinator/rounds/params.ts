@@ -45,12 +45,8 @@ export const trainDefaults: TrainPlan = {
   seed: 1,
 };
 
-/** How the rounds are run. */
+/** How the rounds are judged. */
 export const roundRulesSchema = z.strictObject({
-  /** Fewest edges whose deltas make a round; below, it is abandoned. */
-  quorum: z.int().min(1).max(100_000),
-  /** Longest from the offer to the last delta. */
-  roundTimeoutMs: z.int().min(1_000).max(86_400_000),
   /** Points of exact match that a round may cost the public set against the campaign's start. */
   gateMarginPoints: z.number().min(0).max(100),
   /** Examples of each set that an evaluation takes. */
@@ -59,8 +55,6 @@ export const roundRulesSchema = z.strictObject({
 export type RoundRules = z.infer<typeof roundRulesSchema>;
 
 export const ruleDefaults: RoundRules = {
-  quorum: 1,
-  roundTimeoutMs: 300_000,
   gateMarginPoints: 5,
   examplesMax: 100,
 };

@@ -40,7 +40,7 @@ export function offerOf(campaign: CampaignState, version: VersionRecord): RoundO
     params: {
       ...settings,
       learningRate: learningRateOf(campaign, number),
-      timeLimitMs: Math.floor(campaign.rules.roundTimeoutMs * TRAINING_SHARE),
+      timeLimitMs: Math.floor(campaign.pace.deadlineMs * TRAINING_SHARE),
       // Another seed each round: the same start and data would only give the same delta again.
       seed: BigInt(seed + number - 1),
     },

@@ -17,18 +17,20 @@ import { ruleDefaults, trainDefaults } from "../../../coordinator/rounds/params.
 const artifact = { sha256: "a".repeat(64), bytes: 10, name: "file" };
 const training = { state: artifact, rank: 16, alpha: 32 };
 const startMs = 1_000_000;
-const lateMs = startMs + ruleDefaults.roundTimeoutMs + 15_000;
+const lateMs = startMs + 300_000 + 15_000;
 
 function campaignOf(rounds: number, regions = ["eu", "us"], quorum = 1): CampaignState {
-  return {
+  // Parsed, so that sections of the plan that a test doesn't name have their defaults.
+  return campaignSchema.parse({
     ...{ id: "demo-1", model: "demo", createdMs: startMs, endedMs: null, rounds, regions },
     params: trainDefaults,
-    rules: { ...ruleDefaults, quorum },
+    rules: ruleDefaults,
+    pace: { quorum },
     ...{ replay: null, heldout: artifact, phase: "measuring", reason: "", startVersion: "demo@1" },
     good: { version: "demo@1", training: null },
     ...{ baseline: null, latest: null, rejections: 0, abandonedInRow: 0 },
     ...{ round: null, last: null, past: [] },
-  };
+  });
 }
 
 const home = (exact: number): Evaluation[] => {

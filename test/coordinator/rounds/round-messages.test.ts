@@ -1,8 +1,10 @@
 // What a campaign tells the regions: one offer for one round, and a falling learning rate.
 import test from "ava";
+import { z } from "zod";
 import type { VersionRecord } from "../../../coordinator/catalogue/model-record.ts";
 import type { CampaignState } from "../../../coordinator/rounds/campaign-state.ts";
 import { ruleDefaults, trainDefaults } from "../../../coordinator/rounds/params.ts";
+import { planSections } from "../../../coordinator/rounds/plan/plan-sections.ts";
 import { offerOf } from "../../../coordinator/rounds/round-messages.ts";
 
 const base = { sha256: "a".repeat(64), bytes: 10, name: "demo.gguf" };
@@ -18,7 +20,8 @@ function offer(number: number, rounds: number, finalRateShare = 0.2) {
     ...{ id: "demo-1", model: "demo", rounds, replay: null, rules: ruleDefaults },
     params: { ...trainDefaults, learningRate: 0.01, finalRateShare },
     good: { version: "demo@1", training: null },
-    round: { number, deadlineMs: 1 },
+    round: { number, deadlineMs: 1, regions: [] },
+    ...z.strictObject(planSections).parse({}),
   } as unknown as CampaignState;
   return offerOf(campaign, version);
 }
