@@ -8,6 +8,7 @@ import {
 } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import { HeartbeatPace } from "./heartbeat-pace.ts";
+import { RoutingRevision } from "./routing-revision.ts";
 
 /** What heartbeats tell that changes from one to the next. */
 export type Vitals = Pick<
@@ -33,6 +34,7 @@ export interface HeartOptions {
 export class Heart {
   readonly #options: HeartOptions;
   readonly #pace = new HeartbeatPace();
+  readonly #routing = new RoutingRevision();
   #sequence = 0n;
   #timer: Timer | undefined;
   #hasStopped = false;
@@ -73,6 +75,7 @@ export class Heart {
     this.#sequence++;
     const sequence = this.#sequence;
     const heartbeat = create(HeartbeatSchema, { ...identity, ...vitals(), sequence, leaving });
+    heartbeat.routingRevision = this.#routing.of(heartbeat);
     this.#pace.sent(clock.monotonicMs());
     publish(toBinary(HeartbeatSchema, heartbeat));
   }

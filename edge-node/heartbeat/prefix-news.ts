@@ -3,7 +3,8 @@
 import { create } from "@bufbuild/protobuf";
 import { type PrefixDigest, PrefixDigestSchema } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 
-export const PREFIX_REPEAT_MS = 5000;
+/** A region that missed a digest, or is new, routes by its own guess for so long. */
+export const PREFIX_REPEAT_MS = 30_000;
 export const PREFIX_GAP_MS = 250;
 
 interface Told {

@@ -29,6 +29,8 @@ export interface EdgeRow {
   watts: number;
   costPerHour: number;
   isPreemptible: boolean;
+  /** Routing revision of the last report, if nothing at all is under way there; else 0. */
+  idleRevision: number;
 }
 
 /** A request under way. */
@@ -89,6 +91,13 @@ export class Lane {
     return Math.max(0, this.active + this.queued + this.inFlight - this.reported);
   }
 
+  /** Whether the same report again would change nothing. */
+  get isIdle(): boolean {
+    const isUnused = this.active + this.queued + this.inFlight + this.reported === 0;
+    const isSound = this.record.phase === "in" && !this.record.hasPenalty;
+    return isUnused && isSound && this.status === ModelStatus.READY;
+  }
+
   /** Whether it serves the model, or would once loaded. */
   get isServable(): boolean {
     const { READY, STORED } = ModelStatus;
@@ -125,6 +134,7 @@ export class Lane {
 
   sent(underway: Underway): void {
     this.inFlight += 1;
+    this.edge.idleRevision = 0;
     if (this.#recent.length >= RECENT_MAX) this.#recent.shift();
     this.#recent.push(underway);
   }

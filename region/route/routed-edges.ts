@@ -57,10 +57,13 @@ export class RoutedEdges {
 
   beat(edge: string, heartbeat: Heartbeat, nowMs: number): void {
     let row = this.#edges.get(edge);
+    const revision = heartbeat.routingRevision;
     if (row !== undefined && row.incarnation !== heartbeat.incarnation) {
       this.remove(edge);
       row = undefined;
     }
+    // By far the most frequent in a large region.
+    if (row !== undefined && revision !== 0 && row.idleRevision === revision) return;
     row ??= this.#join(edge, heartbeat.incarnation);
     takeVitals(row, heartbeat);
     this.#beats += 1;
@@ -69,6 +72,7 @@ export class RoutedEdges {
       const lane = row.lanes[k]!;
       if (lane.beat !== this.#beats) this.#drop(lane);
     }
+    row.idleRevision = row.lanes.every((lane) => lane.isIdle) ? revision : 0;
   }
 
   setStatus(edge: string, status: MemberStatus, reason: string): void {
@@ -105,6 +109,7 @@ export class RoutedEdges {
       ...{ edge, key: `${this.#region}/${edge}`, row: this.#freeRows.pop() ?? this.#rows++ },
       ...{ incarnation, lanes: [], status: "suspect", statusReason: "not connected yet" },
       ...{ rttMs: 0, hasGpu: false, freeBytes: 0, watts: 0, costPerHour: 0, isPreemptible: false },
+      idleRevision: 0,
     };
     this.#edges.set(edge, row);
     return row;

@@ -25,6 +25,8 @@ export class HeartBank {
   readonly odd: Uint8Array;
   /** How many of its next beats must be written anew. */
   readonly stale: Uint8Array;
+  /** Counts changes of what routing reads; a plain beat tells the same as the one before. */
+  readonly revision: Uint32Array;
   /** When each has to tell its prefixes again, changed or not; Infinity without any. */
   readonly tellMs: Float64Array;
   /** A beat that nobody looks at, and the one that its region holds. */
@@ -44,6 +46,7 @@ export class HeartBank {
     this.sequence = new Float64Array(edges);
     this.odd = new Uint8Array(edges);
     this.stale = new Uint8Array(edges);
+    this.revision = new Uint32Array(edges);
     this.tellMs = new Float64Array(edges).fill(Infinity);
     this.free = Array.from({ length: edges }, () => null);
     this.held = Array.from({ length: edges }, () => null);
@@ -70,6 +73,7 @@ export class HeartBank {
   /** What the beats tell has changed. */
   changed(edge: number): void {
     this.stale[edge] = STALE_BEATS;
+    this.revision[edge]! += 1;
   }
 
   /** Nobody looks at this beat any more. */

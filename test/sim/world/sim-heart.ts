@@ -116,6 +116,8 @@ export class SimHeart {
     beat.sequence = BigInt(bank.sequence[index]!);
     beat.incarnation = this.#incarnation;
     const model = beat.models[0]!;
+    // An edge from before the heartbeat told of it.
+    beat.routingRevision = this.#options.isOld ? 0 : bank.revision[index]!;
     if (bank.stale[index]! > 0) bank.stale[index]! -= 1;
     sources.fill(beat, model);
     // Not `delete`: that would make every later access of the object slow.
