@@ -14,8 +14,10 @@ import type { Inquiry } from "./inquiry.ts";
 export interface CallContext {
   /** Aborted when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
-  /** For logs and traces. */
+  /** For logs and traces, and what feedback names the completion by. */
   readonly requestId: string;
+  /** Which of several completions that one request asked for, from 0; unset is the first. */
+  readonly choice?: number;
   /** Regions that the request has already passed. */
   readonly visitedRegions: readonly string[];
   /** Unix milliseconds; Infinity when the caller set none. */

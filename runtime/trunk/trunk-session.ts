@@ -81,7 +81,7 @@ export class TrunkSession {
     this.#items = [];
   }
 
-  #submit({ id, request, visitedRegions, requestId, deadlineMs }: Submit): void {
+  #submit({ id, request, visitedRegions, requestId, choice, deadlineMs }: Submit): void {
     if (this.#running.has(id)) return; // answering twice would confuse the peer's accounts
     if (request === undefined) {
       this.#push(failureItem(id, new Fault("invalid-argument", "nothing was submitted")));
@@ -100,6 +100,7 @@ export class TrunkSession {
       signal: abort.signal,
       inquiry,
       requestId,
+      choice,
       visitedRegions,
       deadlineMs: deadlineMs > 0n ? Number(deadlineMs) : Infinity,
     };

@@ -32,7 +32,7 @@ export async function runChoices(
   const runs = plan.requests.map(async (request, choice) => {
     const probe = meter.begin();
     try {
-      await backend.generate(request, { ...context, signal: abort.signal }, (event) => {
+      await backend.generate(request, { ...context, choice, signal: abort.signal }, (event) => {
         if (settled) return;
         if (event.event.case === "tokens") probe.tokens(event.event.value.ids.length);
         onEvent(choice, event);
