@@ -1,6 +1,6 @@
 // The edges that a federated round may invite.
 import { ModelStatus } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
-import type { RoundMember } from "../round/region-rounds.ts";
+import type { RoundMember } from "../round/round-candidates.ts";
 import type { Member } from "./member.ts";
 
 export function roundMembers(members: Iterable<Member>): RoundMember[] {

@@ -23,6 +23,7 @@ import { KeyPins } from "./key-pins.ts";
 import { faultOfOffer } from "./offer-check.ts";
 import { sumPartial } from "./regional-partial.ts";
 import { RoundArchive } from "./round-archive.ts";
+import { candidatesOf, type RoundMember } from "./round-candidates.ts";
 import type { RoundEffect } from "./round-decision.ts";
 import type { RoundRunner } from "./round-runner.ts";
 import { statusOfRefusedOffer, statusOfRound } from "./round-status.ts";
@@ -30,15 +31,6 @@ import { tellToTrain } from "./train-dispatch.ts";
 
 const TICK_MS = 250;
 const STATUS_EVERY_MS = 1_000;
-
-/** An edge that is ready to be invited, as membership sees it. */
-export interface RoundMember {
-  readonly edge: string;
-  /** Models that it holds. */
-  readonly models: readonly string[];
-  /** Raw Ed25519 key of its heartbeat; empty when it sent none. */
-  readonly publicKey: Uint8Array;
-}
 
 export interface RegionRoundsOptions {
   readonly region: RegionId;
@@ -84,6 +76,7 @@ class Rounds implements RegionRounds {
   readonly #deltas: ArtifactStore;
   readonly #stops: (() => void)[] = [];
   readonly #working = new Set<Promise<void>>();
+  readonly #late: ReturnType<Metrics["counter"]>;
   #archive!: RoundArchive;
   /** Offers come one after another: the same one may be told twice at once. */
   #offers: Promise<unknown> = Promise.resolve();
@@ -96,6 +89,10 @@ class Rounds implements RegionRounds {
       name: "isthmus_round_deltas_refused_total",
       help: "Deltas that screening kept out, by reason.",
       labels: ["reason"],
+    });
+    this.#late = options.metrics.counter({
+      name: "isthmus_round_deltas_late_total",
+      help: "Deltas that came when their round had closed without them.",
     });
     this.inbox = new DeltaInbox({
       region: options.region,
@@ -185,6 +182,9 @@ class Rounds implements RegionRounds {
       case "command":
         this.#run("telling an edge to train", tellToTrain(runner, effect.edge, this.#options));
         break;
+      case "count-late":
+        this.#late.inc();
+        break;
       case "sum":
         this.#run("summing", this.#sum(runner));
         break;
@@ -211,14 +211,9 @@ class Rounds implements RegionRounds {
   }
 
   async #tickRound(runner: RoundRunner): Promise<void> {
-    const { model } = runner.state.offer;
-    const ready = this.#options.members().filter(({ models }) => models.includes(model));
-    const candidates = await Promise.all(
-      ready.map(async ({ edge, publicKey }) => ({
-        edge,
-        keyMatches: publicKey.length === 0 || (await this.#pins.pin(edge, publicKey)),
-      })),
-    );
+    const past = this.#archive.list().map(({ state }) => state);
+    const members = this.#options.members();
+    const candidates = await candidatesOf(runner.state.offer.model, members, past, this.#pins);
     await runner.step({ kind: "tick", candidates });
   }
 
@@ -245,11 +240,12 @@ class Rounds implements RegionRounds {
   }
 
   async #onProgress({ subject, body }: Received): Promise<void> {
-    const { campaign, round, edge, step, steps, failed } = fromBinary(TrainProgressSchema, body);
+    const progress = fromBinary(TrainProgressSchema, body);
+    const { campaign, round, edge, step, steps, loss, failed } = progress;
     const runner = this.#archive.get(campaign, round);
     if (!runner || subject.split(".").at(-1) !== edge) return;
     if (failed) await runner.step({ kind: "failure", edge, reason: failed });
-    else runner.noteTrainingStep({ edge, step, steps });
+    else runner.noteTrainingStep({ edge, step, steps, loss });
   }
 
   /** Keeps what a recovered round refers to from eviction. */

@@ -7,24 +7,22 @@ import type {
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { Bucket } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import type { Objection } from "../../sync/delta/screening.ts";
+import {
+  type Candidate,
+  INVITE_WINDOW_MS,
+  invitationsOf,
+  isGoalMet,
+  mayStillStart,
+  seatsOpen,
+} from "./invitation.ts";
 import type { RoundEvent } from "./round-event.ts";
 import { applyRoundEvent, includedSeats, isConcluded, type RoundState } from "./round-state.ts";
 
-/** How long edges that become ready are still invited. */
-export const INVITE_WINDOW_MS = 3_000;
 /** How long a round waits for a first edge before it is abandoned. */
 export const FIRST_EDGE_WAIT_MS = 15_000;
-export const SEATS_MAX = 1_000;
 /** Refusals of one seat that are kept; more are answered and counted, but not stored. */
 export const REFUSALS_MAX = 8;
 const REASON_LENGTH_MAX = 300;
-
-/** An edge that is ready and holds the round's model. */
-export interface Candidate {
-  readonly edge: string;
-  /** False when it shows another key than the one pinned for its name. */
-  readonly keyMatches: boolean;
-}
 
 export type RoundInput =
   | { readonly kind: "tick"; readonly candidates: readonly Candidate[] }
@@ -37,6 +35,8 @@ export type RoundInput =
       readonly manifest: DeltaManifest;
       readonly objection: Objection;
     }
+  /** A delta came, and was told that it is late. */
+  | { readonly kind: "late"; readonly edge: string }
   | { readonly kind: "summed"; readonly partial: Partial }
   /** The included deltas can't be summed: a disk lost them. */
   | { readonly kind: "unsummable"; readonly reason: string }
@@ -47,6 +47,7 @@ export type RoundEffect =
   /** Tell the edge to train, until it has answered. */
   | { readonly kind: "command"; readonly edge: string }
   | { readonly kind: "sum" }
+  | { readonly kind: "count-late"; readonly edge: string }
   | { readonly kind: "publish" };
 
 export interface RoundDecision {
@@ -67,10 +68,11 @@ export function decideRound(state: RoundState, input: RoundInput, nowMs: number)
   // The deadline comes first: what arrives after it is late, whatever the timers did.
   happen(...eventsOfDeadline(next, nowMs));
   happen(...eventsOfInput(next, input, nowMs));
-  happen(...eventsOfCompletion(next, nowMs));
+  happen(...eventsOfCompletion(next, input, nowMs));
   const effects: RoundEffect[] = [];
   for (const event of events) {
     if (event.kind === "invited") effects.push({ kind: "command", edge: event.edge });
+    if (event.kind === "came-late") effects.push({ kind: "count-late", edge: event.edge });
   }
   if (state.phase === "open" && next.phase === "closed") effects.push({ kind: "sum" });
   if (events.length > 0) effects.push({ kind: "publish" });
@@ -120,15 +122,19 @@ function isPastDeadline({ offer }: RoundState, nowMs: number): boolean {
 
 function eventsOfDeadline(state: RoundState, nowMs: number): readonly RoundEvent[] {
   if (state.phase !== "open") return [];
-  if (isPastDeadline(state, nowMs)) return [{ kind: "closed", why: "deadline" }];
+  if (isPastDeadline(state, nowMs)) return [closing("deadline", nowMs)];
   const waitedForNobody = state.seats.size === 0 && nowMs >= state.openedMs + FIRST_EDGE_WAIT_MS;
-  return waitedForNobody ? [{ kind: "closed", why: "complete" }] : [];
+  return waitedForNobody ? [closing("complete", nowMs)] : [];
+}
+
+function closing(why: Extract<RoundEvent, { kind: "closed" }>["why"], atMs: number): RoundEvent {
+  return { kind: "closed", why, atMs };
 }
 
 function eventsOfInput(state: RoundState, input: RoundInput, nowMs: number): readonly RoundEvent[] {
   switch (input.kind) {
     case "tick":
-      return eventsOfInvitation(state, input.candidates, nowMs);
+      return invitationsOf(state, input.candidates, nowMs);
     case "reply":
       return eventsOfReply(state, input.edge, input.reply);
     case "failure":
@@ -145,29 +151,17 @@ function eventsOfInput(state: RoundState, input: RoundInput, nowMs: number): rea
       });
     case "objection":
       return eventsOfObjection(state, input.edge, input.manifest, input.objection);
+    case "late":
+      return eventsOfLateDelta(state, input.edge, nowMs);
     case "summed":
       return state.phase === "closed" ? [{ kind: "summed", partial: input.partial }] : [];
     case "unsummable":
       return state.phase === "closed" ? [{ kind: "abandoned", reason: brief(input.reason) }] : [];
     case "supersede":
-      return eventsOfSuperseding(state, input.by);
+      return eventsOfSuperseding(state, input.by, nowMs);
     case "take":
       return state.phase === "done" && !state.taken ? [{ kind: "taken" }] : [];
   }
-}
-
-function eventsOfInvitation(
-  state: RoundState,
-  candidates: readonly Candidate[],
-  nowMs: number,
-): readonly RoundEvent[] {
-  const isWindowOpen = nowMs < state.openedMs + INVITE_WINDOW_MS || state.seats.size === 0;
-  if (state.phase !== "open" || !isWindowOpen) return [];
-  return candidates
-    .filter(({ edge }) => !state.seats.has(edge))
-    .sort((a, b) => (a.edge < b.edge ? -1 : 1))
-    .slice(0, SEATS_MAX - state.seats.size)
-    .map(({ edge, keyMatches }) => ({ kind: keyMatches ? "invited" : "impostor", edge }));
 }
 
 /** The same answer may come again and again; a yes that turns into a no is a failure. */
@@ -190,21 +184,33 @@ function eventsOfObjection(
   return [{ kind: "refused", edge, manifest, ...objection, detail }];
 }
 
-function eventsOfSuperseding(state: RoundState, by: number): readonly RoundEvent[] {
+/** Noted once an edge, and only for one whose place in the round has ended without a delta. */
+function eventsOfLateDelta(state: RoundState, edge: string, atMs: number): readonly RoundEvent[] {
+  const seat = state.seats.get(edge);
+  const isLate = seat?.bucket === Bucket.LATE || seat?.bucket === Bucket.FAILED;
+  if (state.phase === "open" || !isLate || seat.lateByMs !== null) return [];
+  return [{ kind: "came-late", edge, atMs }];
+}
+
+function eventsOfSuperseding(state: RoundState, by: number, nowMs: number): readonly RoundEvent[] {
   if (state.taken) return [];
   const reason = `superseded by round ${by}`;
   if (state.phase === "done") return [{ kind: "taken" }];
-  const closed: RoundEvent[] =
-    state.phase === "open" ? [{ kind: "closed", why: "superseded" }] : [];
+  const closed = state.phase === "open" ? [closing("superseded", nowMs)] : [];
   return [...closed, { kind: "abandoned", reason }, { kind: "taken" }];
 }
 
 /** Closes a round in which everybody has concluded, and abandons a closed one without quorum. */
-function eventsOfCompletion(state: RoundState, nowMs: number): readonly RoundEvent[] {
+function eventsOfCompletion(
+  state: RoundState,
+  input: RoundInput,
+  nowMs: number,
+): readonly RoundEvent[] {
   if (state.phase === "open") {
-    if (!isComplete(state, nowMs)) return [];
-    const closing: RoundEvent = { kind: "closed", why: "complete" };
-    return [closing, ...eventsOfCompletion(applyRoundEvent(state, closing), nowMs)];
+    const why = isGoalMet(state) ? "goal" : "complete";
+    if (why === "complete" && !isComplete(state, input, nowMs)) return [];
+    const closed = closing(why, nowMs);
+    return [closed, ...eventsOfCompletion(applyRoundEvent(state, closed), input, nowMs)];
   }
   if (state.phase !== "closed") return [];
   const included = includedSeats(state).length;
@@ -218,9 +224,12 @@ function eventsOfCompletion(state: RoundState, nowMs: number): readonly RoundEve
 }
 
 /** All have concluded, and nobody else may come whom the quorum needs. */
-function isComplete(state: RoundState, nowMs: number): boolean {
+function isComplete(state: RoundState, input: RoundInput, nowMs: number): boolean {
   const seats = [...state.seats.values()];
   if (seats.length === 0 || !seats.every(isConcluded)) return false;
+  // Who is ready to take the place of one that dropped out, only a tick knows.
+  const wantsMore = state.offer.goal > 0 && seatsOpen(state) > 0 && mayStillStart(state, nowMs);
+  if (wantsMore && input.kind !== "tick") return false;
   const isWindowOver = nowMs >= state.openedMs + INVITE_WINDOW_MS;
   return isWindowOver || includedSeats(state).length >= quorumOf(state);
 }

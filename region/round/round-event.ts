@@ -27,7 +27,14 @@ export type RoundEvent =
       readonly attributable: boolean;
       readonly manifest: DeltaManifest;
     }
-  | { readonly kind: "closed"; readonly why: "complete" | "deadline" | "superseded" }
+  | {
+      readonly kind: "closed";
+      readonly why: "complete" | "goal" | "deadline" | "superseded";
+      /** Absent in logs of before it was noted. */
+      readonly atMs?: number;
+    }
+  /** A delta came when the round had closed without it. */
+  | { readonly kind: "came-late"; readonly edge: string; readonly atMs: number }
   | { readonly kind: "summed"; readonly partial: Partial }
   | { readonly kind: "abandoned"; readonly reason: string }
   | { readonly kind: "taken" };
@@ -37,6 +44,7 @@ export interface TrainingStep {
   readonly edge: string;
   readonly step: number;
   readonly steps: number;
+  readonly loss: number;
 }
 
 export function encodeEvent(event: RoundEvent): JsonValue {

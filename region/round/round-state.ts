@@ -27,6 +27,15 @@ export interface Seat {
   readonly refusals: readonly Refusal[];
   readonly step: number;
   readonly steps: number;
+  /** Of the training steps so far. */
+  readonly loss: number;
+  /** Bytes of its delta that are here, of those that its manifest states. */
+  readonly receivedBytes: number;
+  readonly totalBytes: number;
+  /** It was still at work when others had met the goal. */
+  readonly surplus: boolean;
+  /** A delta of it that came too late: how long after the round had closed. */
+  readonly lateByMs: number | null;
 }
 
 /** open → closed (being summed) → done; then `taken` once the coordinator has it. */
@@ -36,6 +45,8 @@ export interface RoundState {
   readonly offer: RoundOffer;
   readonly openedMs: number;
   readonly phase: RoundPhase;
+  /** When it closed; null while it is open. */
+  readonly closedMs: number | null;
   readonly seats: ReadonlyMap<string, Seat>;
   readonly partial: Partial | null;
   /** Why there is no partial though done. */
@@ -56,6 +67,7 @@ export function applyRoundEvent(state: RoundState | null, event: RoundEvent): Ro
       offer,
       openedMs: atMs,
       phase: "open",
+      closedMs: null,
       seats: new Map(),
       partial: null,
       reason: "",
@@ -65,7 +77,12 @@ export function applyRoundEvent(state: RoundState | null, event: RoundEvent): Ro
   assert(state !== null, "a round opens before anything else");
   switch (event.kind) {
     case "closed":
-      return { ...state, phase: "closed", seats: concludeAll(state.seats, event.why) };
+      return {
+        ...state,
+        phase: "closed",
+        closedMs: event.atMs ?? Number(state.offer.deadlineMs),
+        seats: concludeAll(state.seats, event.why),
+      };
     case "summed":
       return { ...state, phase: "done", partial: event.partial };
     case "abandoned":
@@ -73,13 +90,13 @@ export function applyRoundEvent(state: RoundState | null, event: RoundEvent): Ro
     case "taken":
       return { ...state, taken: true };
     default:
-      return withSeat(state, applyToSeat(state.seats.get(event.edge), event));
+      return withSeat(state, applyToSeat(state, event));
   }
 }
 
-export function applyTrainingStep(state: RoundState, { edge, step, steps }: TrainingStep) {
+export function applyTrainingStep(state: RoundState, { edge, ...step }: TrainingStep) {
   const seat = state.seats.get(edge);
-  return seat ? withSeat(state, { ...seat, step, steps }) : state;
+  return seat ? withSeat(state, { ...seat, ...step }) : state;
 }
 
 /** Whether the seat's bucket is its last. */
@@ -93,7 +110,8 @@ export function includedSeats(state: RoundState): readonly Seat[] {
 
 type SeatEvent = Extract<RoundEvent, { readonly edge: string }>;
 
-function applyToSeat(seat: Seat | undefined, event: SeatEvent): Seat {
+function applyToSeat({ seats, closedMs }: RoundState, event: SeatEvent): Seat {
+  const seat = seats.get(event.edge);
   if (event.kind === "invited" || event.kind === "impostor") {
     assert(seat === undefined, "an edge is invited once");
     const fresh = newSeat(event.edge);
@@ -102,6 +120,9 @@ function applyToSeat(seat: Seat | undefined, event: SeatEvent): Seat {
   }
   assert(seat !== undefined, "only invited edges have a seat");
   if (event.kind === "refused") return refuse(seat, event);
+  if (event.kind === "came-late") {
+    return { ...seat, lateByMs: Math.max(0, event.atMs - (closedMs ?? event.atMs)) };
+  }
   assert(!isConcluded(seat), `${seat.edge} has concluded already`);
   switch (event.kind) {
     case "accepted":
@@ -125,6 +146,11 @@ function newSeat(edge: string): Seat {
     refusals: [],
     step: 0,
     steps: 0,
+    loss: 0,
+    receivedBytes: 0,
+    totalBytes: 0,
+    surplus: false,
+    lateByMs: null,
   };
 }
 
@@ -136,16 +162,19 @@ function refuse(seat: Seat, event: Extract<RoundEvent, { readonly kind: "refused
   return { ...seat, refusals, bucket: Bucket.QUARANTINED, reason };
 }
 
-function concludeAll(
-  seats: ReadonlyMap<string, Seat>,
-  why: "complete" | "deadline" | "superseded",
-): ReadonlyMap<string, Seat> {
+type Closing = Extract<RoundEvent, { readonly kind: "closed" }>["why"];
+
+function concludeAll(seats: ReadonlyMap<string, Seat>, why: Closing): ReadonlyMap<string, Seat> {
   return new Map([...seats].map(([edge, seat]) => [edge, concludeSeat(seat, why)]));
 }
 
 /** What becomes of a seat that is still open when the round closes. */
-function concludeSeat(seat: Seat, why: string): Seat {
+function concludeSeat(seat: Seat, why: Closing): Seat {
   if (isConcluded(seat)) return seat;
+  if (why === "goal") {
+    const reason = "the goal was met before its delta came";
+    return { ...seat, bucket: Bucket.LATE, reason, surplus: true };
+  }
   const refusal = seat.refusals.at(-1);
   if (refusal) return { ...seat, bucket: Bucket.QUARANTINED, reason: refusal.reason };
   if (!seat.accepted) {

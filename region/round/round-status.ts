@@ -39,14 +39,22 @@ export function statusOfRefusedOffer(
   return create(RegionRoundStatusSchema, { campaign, round, region, http, done: true, reason });
 }
 
+function reasonOf({ reason, lateByMs }: Seat): string {
+  if (lateByMs === null) return reason;
+  return `${reason}; it came ${(lateByMs / 1000).toFixed(1)} s after the round had closed`;
+}
+
 function outcomeOfSeat(seat: Seat): EdgeOutcome {
-  const { edge, bucket, reason, step, steps, manifest } = seat;
+  const { edge, bucket, step, steps, loss, receivedBytes, totalBytes, manifest } = seat;
   return create(EdgeOutcomeSchema, {
     edge,
     bucket,
-    reason,
+    reason: reasonOf(seat),
     step,
     steps,
+    loss,
+    receivedBytes: BigInt(receivedBytes),
+    totalBytes: BigInt(totalBytes),
     ...(manifest && {
       examples: manifest.examples,
       deltaBytes: manifest.delta?.bytes ?? 0n,

@@ -16,8 +16,8 @@ import {
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { edgeId, regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
-import type { RoundMember } from "../../../region/round/region-rounds.ts";
 import { ROUNDS_KEPT, ROUNDS_OPEN_MAX } from "../../../region/round/round-archive.ts";
+import type { RoundMember } from "../../../region/round/round-candidates.ts";
 import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { mergePartials } from "../../../sync/aggregate/merge-partials.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";

@@ -12,11 +12,11 @@ import {
   PartialSchema,
   TrainReplySchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { LATEST_START_SHARE } from "../../../region/round/invitation.ts";
 import {
   admitDelta,
   decideRound,
   FIRST_EDGE_WAIT_MS,
-  INVITE_WINDOW_MS,
   REFUSALS_MAX,
   type RoundEffect,
   type RoundInput,
@@ -91,11 +91,12 @@ test("ready edges are invited once, and the round closes when all have concluded
   t.deepEqual(bucketOf(state, "e-2"), ["INCLUDED", ""]);
 });
 
-test("edges that become ready are invited for a while, then no more", (t) => {
+test("edges that come back are invited while they may still finish, then no more", (t) => {
+  const latestMs = DEADLINE_MS * LATEST_START_SHARE;
   const { state } = play([
     [0, tick("e-1")],
-    [INVITE_WINDOW_MS - 1, tick("e-1", "e-2")],
-    [INVITE_WINDOW_MS, tick("e-1", "e-2", "e-3")],
+    [latestMs - 1, tick("e-1", "e-2")],
+    [latestMs, tick("e-1", "e-2", "e-3")],
   ]);
   t.deepEqual([...state.seats.keys()], ["e-1", "e-2"]);
 });

@@ -12,11 +12,8 @@ import {
   RoundOfferSchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { regionId } from "../../../proto/ids.ts";
-import {
-  createRegionRounds,
-  type RegionRounds,
-  type RoundMember,
-} from "../../../region/round/region-rounds.ts";
+import { createRegionRounds, type RegionRounds } from "../../../region/round/region-rounds.ts";
+import type { RoundMember } from "../../../region/round/round-candidates.ts";
 import { roundRoutes } from "../../../region/round/round-routes.ts";
 import { systemClock } from "../../../runtime/clock.ts";
 import { startHttpServer } from "../../../runtime/http/server.ts";
@@ -98,6 +95,10 @@ export function signedDelta(
   };
   return { manifest: signManifest(statement, key), bytes };
 }
+
+/** What an edge says of a delta, for tests that look at nothing else of it; unsigned. */
+export const manifestOf = (edge: string): DeltaManifest =>
+  create(DeltaManifestSchema, { edge, examples: 10, delta: { sha256: hashOf(Buffer.from(edge)) } });
 
 export interface RunningRegion {
   readonly rounds: RegionRounds;
