@@ -33,7 +33,7 @@ export function gaussian(bytes: RandomBytes): Gaussian {
 
 /** Uniform in [0, 1), in steps of 2⁻⁵³. */
 function uniforms(bytes: RandomBytes): () => number {
-  let view = new DataView(new ArrayBuffer(0));
+  let view: DataView = new DataView(new ArrayBuffer(0));
   let at = 0;
   return () => {
     if (at >= view.byteLength) {
