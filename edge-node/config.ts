@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { type EdgeId, modelPattern, namePattern, type RegionId } from "../proto/ids.ts";
+import { DRIFT_THRESHOLD } from "./drift/divergence.ts";
 
 const SLOTS_MAX = 256;
 const CONTEXT_MAX = 1 << 20;
@@ -10,6 +11,11 @@ const QUEUE_MAX = 4096;
 const PORT_MAX = 65_535;
 const JURISDICTIONS_MAX = 16;
 const LABEL_LENGTH_MAX = 64;
+const EXAMPLES_MAX = 1_000_000;
+const EXAMPLE_BYTES_MAX = 2 ** 32;
+const AGE_DAYS_MAX = 36_500;
+const REMEMBER_MINUTES_MAX = 24 * 60;
+const DRIFT_INPUTS_MAX = 16_384;
 
 const name = z.string().regex(namePattern, "must be 1 to 63 of a-z, 0-9 and inner hyphens");
 const model = z.string().regex(modelPattern, "isn't a model's name");
@@ -48,6 +54,32 @@ const examples = z.strictObject({
   heldout: filePath.optional(),
 });
 
+/** What callers and the operator give this edge to learn from, within these bounds. */
+const keptExamples = z
+  .strictObject({
+    entriesMax: z.int().min(1).max(EXAMPLES_MAX).default(100_000),
+    bytesMax: z
+      .int()
+      .min(1 << 10)
+      .max(EXAMPLE_BYTES_MAX)
+      .default(256 << 20),
+    ageDaysMax: z.number().positive().max(AGE_DAYS_MAX).default(180),
+    /** How long feedback may name a completion. */
+    rememberMinutes: z.number().positive().max(REMEMBER_MINUTES_MAX).default(60),
+  })
+  .prefault({});
+
+/** When recent inputs count as far from what this edge has trained on. */
+const drift = z
+  .strictObject({
+    /** Jensen-Shannon divergence in bits, 0 to 1. */
+    threshold: z.number().positive().max(1).default(DRIFT_THRESHOLD),
+    /** Recent inputs that are compared; with fewer than `inputsMin` nothing is said. */
+    inputs: z.int().min(1).max(DRIFT_INPUTS_MAX).default(256),
+    inputsMin: z.int().min(1).max(DRIFT_INPUTS_MAX).default(64),
+  })
+  .prefault({});
+
 export const edgeConfigSchema = z.strictObject({
   name: name.transform((text) => text as EdgeId),
   region: name.transform((text) => text as RegionId),
@@ -80,6 +112,8 @@ export const edgeConfigSchema = z.strictObject({
   training: z
     .strictObject({ enabled: z.boolean().default(true), threads: threads.default(1) })
     .prefault({}),
+  examples: keptExamples,
+  drift,
   /** By model: the examples that never leave this edge. */
   privateData: z.record(model, examples).default({}),
   /** Models from files here, served without anybody above. */

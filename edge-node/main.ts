@@ -11,6 +11,8 @@ import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
 import { createCompletionMeter } from "../runtime/frontend/completion-meter.ts";
 import { discoveryService } from "../runtime/frontend/discovery.ts";
+import { feedbackRoutes } from "../runtime/frontend/feedback/feedback-routes.ts";
+import { feedbackService } from "../runtime/frontend/feedback/grpc-feedback.ts";
 import { openAiRoutes } from "../runtime/frontend/openai/routes.ts";
 import { type GrpcServer, startGrpcServer } from "../runtime/grpc/server.ts";
 import { type HttpServer, startHttpServer } from "../runtime/http/server.ts";
@@ -25,6 +27,9 @@ import { edgeInferenceService } from "./escalation/edge-inference.ts";
 import { EscalatingBackend } from "./escalation/escalating-backend.ts";
 import { onlyElsewhere, type Place } from "./escalation/placement-rules.ts";
 import { jurisdictionsTold, mergeTopology, TopologyCache } from "./escalation/topology.ts";
+import { dataRoutes } from "./examples/data-routes.ts";
+import { type Memory, openMemory } from "./examples/memory.ts";
+import { remembering } from "./examples/remembering-backend.ts";
 import { GpuProbe } from "./heartbeat/gpu-probe.ts";
 import { Heart } from "./heartbeat/heart.ts";
 import { PrefixNews } from "./heartbeat/prefix-news.ts";
@@ -70,9 +75,12 @@ runRole({
 async function start(config: EdgeConfig, scope: RoleScope): Promise<RoleAddresses> {
   const uplink = openUplink(config, scope);
   const serving = openServing(config, scope);
-  const listeners = await listen(config, scope, serving, uplink);
-  const learning = uplink.nats && openLearning(config, scope, serving, uplink.nats);
-  if (uplink.nats !== undefined) report(config, scope, serving, uplink.nats, listeners, learning);
+  const memory = openMemory(config, scope, serving.models);
+  const listeners = await listen(config, scope, serving, uplink, memory);
+  const learning = uplink.nats && openLearning(config, scope, serving, uplink.nats, memory);
+  if (uplink.nats !== undefined) {
+    report(config, scope, serving, uplink.nats, listeners, memory, learning);
+  }
   scope.onStop(() => {
     listeners.grpc.drain();
     return serving.drain.stop(DRAIN_MS);
@@ -105,16 +113,21 @@ async function listen(
   scope: RoleScope,
   serving: Serving,
   { trunk, topology }: Uplink,
+  { examples, drift }: Memory,
 ): Promise<Listeners> {
   const { log, clock } = scope;
   const { models, versions, admitted } = serving;
   const metrics = withEdgeGauges(scope.metrics, models, admitted);
   const direct = escalating(config, scope, serving, { trunk, topology });
-  const frontend = { backend: direct, log, metrics, clock };
+  const { recent, feedback } = examples;
+  const remembered = { recent, onInput: drift.note.bind(drift) };
+  const frontend = { backend: remembering(direct, remembered), log, metrics, clock };
   const ready = () => (serving.drain.isDraining ? "draining" : versions.notReady);
   const app = new Hono();
   app.route("/", systemRoutes({ ready, metrics }));
   app.route("/", openAiRoutes(frontend));
+  app.route("/", feedbackRoutes({ port: feedback, log, clock }));
+  app.route("/", dataRoutes(examples.store));
   const http = await startHttpServer({ ...config.http, app, log });
   scope.onStop(() => http.stop(LAST_BYTES_MS));
   const self = () =>
@@ -131,7 +144,9 @@ async function listen(
   // The trunk serves the region: what fails there goes back to it, and is never escalated.
   const inference = edgeInferenceService(frontend, admitted);
   const trunked = metered(admitted, createCompletionMeter("trunk", metrics, clock));
-  const services = [inference, trunkService(trunked, { clock, log }), discovery];
+  const kept = remembering(trunked, remembered);
+  const trunkHere = trunkService(kept, { clock, log });
+  const services = [inference, trunkHere, discovery, feedbackService(feedback)];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   scope.onStop(() => grpc.stop(LAST_BYTES_MS));
   const addresses = {
@@ -182,6 +197,7 @@ function openLearning(
   { log, clock, onStop }: RoleScope,
   { models, versions, admitted, holder }: Serving,
   nats: NatsLink,
+  { examples }: Memory,
 ): Learning {
   const learning = createLearning({
     region: config.region,
@@ -189,7 +205,7 @@ function openLearning(
     dir: join(config.dir, "learning"),
     nats,
     training: config.training,
-    privateData: config.privateData,
+    privateData: examples.privateData,
     fetchArtifact: async (artifact) => {
       const ref = { sha256: sha256(artifact.sha256), bytes: Number(artifact.bytes) };
       const held = await holder.hold(ref, new AbortController().signal);
@@ -217,6 +233,7 @@ function report(
   serving: Serving,
   nats: NatsLink,
   { addresses, direct }: Listeners,
+  { drift }: Memory,
   learning: Learning | undefined,
 ): void {
   const { name: edge, region } = config;
@@ -231,6 +248,7 @@ function report(
     gpuStates: () => gpus?.states ?? [],
     isDraining: () => drain.isDraining,
     isTraining: () => learning?.isTraining ?? false,
+    drift: () => drift.news(clock.monotonicMs()),
   };
   const labels = create(EdgeLabelsSchema, config.labels);
   const heart = new Heart({

@@ -15,7 +15,8 @@ export type Vitals = Pick<
   Heartbeat,
   "memoryTotalBytes" | "memoryFreeBytes" | "rssBytes" | "gpus" | "inFlight" | "draining"
 > &
-  Pick<Heartbeat, "training" | "desiredRevision"> & { readonly models: ModelState[] };
+  Pick<Heartbeat, "training" | "desiredRevision"> &
+  Partial<Pick<Heartbeat, "drift">> & { readonly models: ModelState[] };
 
 /** Who sends them; the same in every one. */
 export type Identity = Pick<

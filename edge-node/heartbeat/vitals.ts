@@ -1,7 +1,11 @@
 // Reads how this edge fares: each model's state, memory, GPU, and what is in flight.
 import { freemem, totalmem } from "node:os";
 import { create } from "@bufbuild/protobuf";
-import { type GpuState, GpuStateSchema } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
+import {
+  type DriftScore,
+  type GpuState,
+  GpuStateSchema,
+} from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { AdmittedBackend } from "../admission/admitted-backend.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { EngineBackend } from "../serving/engine-backend.ts";
@@ -21,6 +25,8 @@ export interface VitalsSources {
   readonly gpuStates: () => readonly GpuState[];
   readonly isDraining: () => boolean;
   readonly isTraining: () => boolean;
+  /** How far recent inputs are from what was trained on; empty where nothing has changed. */
+  readonly drift: () => DriftScore[];
 }
 
 /** `nowMs` is monotonic. */
@@ -47,6 +53,7 @@ export function readVitals(sources: VitalsSources, nowMs: number): Vitals {
     inFlight: admitted.inFlight,
     draining: sources.isDraining(),
     training: sources.isTraining(),
+    drift: sources.drift(),
     desiredRevision: versions.reconciledRevision,
   };
 }

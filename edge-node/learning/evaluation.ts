@@ -12,7 +12,7 @@ import {
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import type { Log } from "../../runtime/log.ts";
 import { readExamples, type TrainingExample } from "../training/example-file.ts";
-import { type PrivateData, readPrivateSplit } from "./private-examples.ts";
+import { type PrivateData, type PrivateDataOf, readPrivateSplit } from "./private-examples.ts";
 import { wordsOf } from "./spoken-fault.ts";
 
 /** Examples of one evaluation, whatever is asked for. */
@@ -34,7 +34,7 @@ export type Evaluator = (
 export interface EvaluationsOptions {
   readonly region: string;
   readonly edge: string;
-  readonly privateData: Readonly<Record<string, PrivateData>>;
+  readonly privateData: PrivateDataOf;
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   readonly evaluator: Evaluator;
   readonly log: Log;
@@ -97,20 +97,20 @@ export class Evaluations {
   }
 
   #privateDataOf(model: string): PrivateData {
-    const { privateData } = this.#options;
-    const data = Object.hasOwn(privateData, model) ? privateData[model] : undefined;
+    const data = this.#options.privateData(model);
     if (!data) throw new Fault("not-found", "no private examples for this model");
     return data;
   }
 
-  /** Changes with the command and, for private data, with the file. */
+  /** Changes with the command and, for private data, with the file and what is kept. */
   #keyOf(command: EvaluateCommand): string {
     if (!command.version?.base) throw new Fault("invalid-argument", "no version to evaluate");
     const asked = Buffer.from(toBinary(EvaluateCommandSchema, command)).toString("base64");
     if (command.dataset) return asked;
     const data = this.#privateDataOf(command.version.model);
-    const stat = statSync(data.heldout ?? data.train, { throwIfNoEntry: false });
-    return `${asked} ${stat?.mtimeMs} ${stat?.size}`;
+    const path = data.heldout ?? data.train;
+    const stat = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+    return `${asked} ${stat?.mtimeMs} ${stat?.size} ${data.kept?.revision}`;
   }
 
   #enqueue<T>(work: () => Promise<T>): Promise<T> {

@@ -18,7 +18,8 @@ import type { NatsLink } from "../../runtime/nats/connection.ts";
 import { openSigningKey } from "../../sync/delta/signing-key.ts";
 import { Evaluations, type Evaluator } from "./evaluation.ts";
 import { Participant } from "./participant.ts";
-import type { PrivateData } from "./private-examples.ts";
+import type { PrivateDataOf } from "./private-examples.ts";
+import { ResidualStore } from "./residual-store.ts";
 import type { RunTraining } from "./round-training.ts";
 
 export interface LearningOptions {
@@ -28,8 +29,7 @@ export interface LearningOptions {
   readonly dir: string;
   readonly nats: Pick<NatsLink, "publish" | "subscribe">;
   readonly training: { readonly enabled: boolean; readonly threads: number };
-  /** By model. */
-  readonly privateData: Readonly<Record<string, PrivateData>>;
+  readonly privateData: PrivateDataOf;
   /** Makes sure that an artifact is here; resolves with its path. */
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   /** `runTraining` of edge-node/training, or another that keeps its contract. */
@@ -55,6 +55,7 @@ export function createLearning(options: LearningOptions): Learning {
     ...options,
     dir: join(dir, "jobs"),
     key,
+    residuals: new ResidualStore(join(dir, "residuals")),
     ...options.training,
     publish: (progress) => {
       nats.publish(subjects.progress(region, edge), toBinary(TrainProgressSchema, progress));

@@ -12,7 +12,7 @@ import {
 import { namePattern } from "../../proto/ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
-import { type PrivateData, readPrivateSplit } from "./private-examples.ts";
+import { type PrivateDataOf, readPrivateSplit } from "./private-examples.ts";
 import { isEnded, jobKey, type RoundJob, RoundJobs } from "./round-job.ts";
 import { type RoundTrainingOptions, runRoundTraining } from "./round-training.ts";
 import { wordsOf } from "./spoken-fault.ts";
@@ -24,11 +24,11 @@ const PROGRESS_EVERY_MS = 250;
 export interface ParticipantOptions
   extends Pick<
     RoundTrainingOptions,
-    "region" | "edge" | "key" | "threads" | "fetchArtifact" | "runTraining"
+    "region" | "edge" | "key" | "residuals" | "threads" | "fetchArtifact" | "runTraining"
   > {
   readonly dir: string;
   readonly enabled: boolean;
-  readonly privateData: Readonly<Record<string, PrivateData>>;
+  readonly privateData: PrivateDataOf;
   readonly clock: Clock;
   readonly log: Log;
   readonly publish: (progress: TrainProgress) => void;
@@ -111,7 +111,7 @@ export class Participant {
     const isWhole = offer?.version?.base && offer.params && URL.canParse(uploadTo);
     if (!isWhole || !namePattern.test(offer.campaign)) return "the command is incomplete";
     if (clock.now() >= Number(offer.deadlineMs)) return "the round is over";
-    const data = Object.hasOwn(privateData, offer.model) ? privateData[offer.model] : undefined;
+    const data = privateData(offer.model);
     if (!data) return "no private examples for this model";
     try {
       return readPrivateSplit(data).train.length > 0 ? null : "no private examples to train on";
@@ -146,7 +146,7 @@ export class Participant {
     const { privateData, log } = this.#options;
     const latest = () => this.#jobs.get(key) ?? job;
     try {
-      const data = privateData[job.command.offer!.model];
+      const data = privateData(job.command.offer!.model);
       if (!data) throw new Fault("failed-precondition", "the private examples are gone");
       const outcome = await runRoundTraining(job, this.#jobs.folder(job), data, {
         ...this.#options,

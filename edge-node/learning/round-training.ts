@@ -6,21 +6,19 @@ import { join } from "node:path";
 import { fromJson, toJson } from "@bufbuild/protobuf";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
-  type DeltaManifest,
   DeltaManifestSchema,
   type RoundOffer,
   type TrainParams,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import { signManifest } from "../../sync/delta/delta-manifest.ts";
 import { replaceFile } from "../../sync/delta/durable-file.ts";
 import type { SigningKey } from "../../sync/delta/signing-key.ts";
-import { clipNorm, deltaBetween, normOf } from "../../sync/delta/tensor-map.ts";
-import { encodeSafetensors, readSafetensors } from "../../sync/formats/safetensors.ts";
 import type { TrainingOptions } from "../training/run-training.ts";
 import type { TrainingJob, TrainingProgress, TrainingResult } from "../training/training-job.ts";
 import { type UploadOutcome, uploadDelta } from "./delta-upload.ts";
+import { deltaPath, stagedResidualPath, type Trained, writeDelta } from "./delta-writer.ts";
 import { formatExamples, type PrivateData, readPrivateSplit } from "./private-examples.ts";
+import type { ResidualStore } from "./residual-store.ts";
 import type { RoundJob } from "./round-job.ts";
 
 /** Seeds are 64 bits on the wire; the trainer takes safe integers. */
@@ -32,6 +30,7 @@ export interface RoundTrainingOptions {
   readonly region: string;
   readonly edge: string;
   readonly key: SigningKey;
+  readonly residuals: ResidualStore;
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   readonly runTraining: RunTraining;
   readonly threads: number;
@@ -52,29 +51,28 @@ export async function runRoundTraining(
   options: RoundTrainingOptions,
 ): Promise<UploadOutcome> {
   const offer = job.command.offer!;
-  const deltaPath = join(folder, "delta.safetensors");
   const manifestPath = join(folder, "manifest.json");
   if (!existsSync(manifestPath)) {
     const trained = await train(offer, folder, data, options);
-    const manifest = writeDelta(offer, trained, deltaPath, options);
+    const manifest = await writeDelta(offer, trained, folder, options);
     // Written last: with it, the delta is whole.
     const json = JSON.stringify(toJson(DeltaManifestSchema, manifest));
     replaceFile(manifestPath, Buffer.from(json));
   }
   options.onTrained();
-  return await uploadDelta({
+  const outcome = await uploadDelta({
     manifest: fromJson(DeltaManifestSchema, JSON.parse(readFileSync(manifestPath, "utf8"))),
-    path: deltaPath,
+    path: deltaPath(folder),
     address: options.address,
     deadlineMs: Number(offer.deadlineMs),
     clock: options.clock,
     signal: options.signal,
   });
-}
-
-interface Trained {
-  readonly result: TrainingResult;
-  readonly startPath: string | null;
+  // Only now: what the region never got isn't owed in part, it was lost as a whole.
+  if (outcome.included) {
+    options.residuals.keep(offer.campaign, offer.round, stagedResidualPath(folder));
+  }
+  return outcome;
 }
 
 async function train(
@@ -86,6 +84,7 @@ async function train(
   const { fetchArtifact, runTraining, signal, onProgress, clock } = options;
   // Only what isn't held out; the copy is gone as soon as it was learned from.
   const examples = join(folder, "examples.jsonl");
+  const newest = data.kept?.newest ?? 0;
   replaceFile(examples, Buffer.from(formatExamples(readPrivateSplit(data).train)));
   try {
     const base = await fetchArtifact(offer.version!.base!);
@@ -102,7 +101,9 @@ async function train(
       threads: options.threads,
       timeLimitMs: Math.max(1, timeLeftMs(offer, clock)),
     };
-    return { result: await runTraining(job, { signal, onProgress, clock }), startPath };
+    const result = await runTraining(job, { signal, onProgress, clock });
+    data.kept?.learned(newest);
+    return { result, startPath };
   } finally {
     rmSync(examples, { force: true });
   }
@@ -134,41 +135,4 @@ function timeLeftMs(offer: RoundOffer, clock: Clock): number {
   const leftMs = Number(offer.deadlineMs) - clock.now();
   const limitMs = offer.params!.timeLimitMs;
   return limitMs > 0 ? Math.min(leftMs, limitMs) : leftMs;
-}
-
-function writeDelta(
-  offer: RoundOffer,
-  trained: Trained,
-  path: string,
-  { region, edge, key }: RoundTrainingOptions,
-): DeltaManifest {
-  const { metrics, adapterState } = trained.result;
-  const start = trained.startPath ? readSafetensors(trained.startPath).tensors : null;
-  const result = readSafetensors(adapterState);
-  const delta = clipNorm(deltaBetween(start, result.tensors), offer.params!.normMax);
-  const bytes = encodeSafetensors({ metadata: result.metadata, tensors: delta });
-  replaceFile(path, bytes);
-  return signManifest(
-    {
-      campaign: offer.campaign,
-      round: offer.round,
-      region,
-      edge,
-      model: offer.model,
-      baseSha256: offer.version!.base!.sha256,
-      startSha256: offer.adapterState?.sha256 ?? "",
-      rank: offer.params!.rank,
-      alpha: offer.params!.alpha,
-      examples: metrics.examples,
-      norm: normOf(delta),
-      lossBefore: metrics.lossBefore,
-      lossAfter: metrics.lossAfter,
-      delta: {
-        sha256: createHash("sha256").update(bytes).digest("hex"),
-        bytes: BigInt(bytes.length),
-        name: "delta.safetensors",
-      },
-    },
-    key,
-  );
 }

@@ -60,6 +60,7 @@ const quiet = {
   gpuStates: () => [],
   isDraining: () => true,
   isTraining: () => false,
+  drift: () => [],
 };
 const versions = {
   names: () => ["m", "n"],

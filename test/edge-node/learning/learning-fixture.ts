@@ -52,6 +52,7 @@ export function privateDataOf(dir: string, name: string): PrivateData {
 
 export function startEdge(setting: EdgeSetting): Learning {
   const { dir, name, nats } = setting;
+  const privateData = setting.privateData ?? { [MODEL]: privateDataOf(dir, name) };
   const files = setting.files ?? new Map([[hashOf(START), START]]);
   const log = pino({ level: "trace" }, { write: (line: string) => setting.onLog?.(line) });
   return createLearning({
@@ -60,7 +61,7 @@ export function startEdge(setting: EdgeSetting): Learning {
     dir,
     nats,
     training: { enabled: setting.enabled ?? true, threads: 1 },
-    privateData: setting.privateData ?? { [MODEL]: privateDataOf(dir, name) },
+    privateData: (model) => (Object.hasOwn(privateData, model) ? privateData[model] : undefined),
     fetchArtifact: async ({ sha256 }) => {
       const path = join(dir, `artifact-${sha256}`);
       writeFileSync(path, files.get(sha256) ?? "a base that nobody reads");
