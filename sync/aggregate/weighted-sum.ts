@@ -73,7 +73,10 @@ function startSum(tensors: TensorMap, values: Map<string, Float64Array>): Tensor
   return layoutOf(tensors);
 }
 
-function sortContributions(contributions: readonly Contribution[]): Contribution[] {
+/** Faults: `invalid-argument` for none, a name that comes twice, a weight that isn't positive. */
+export function sortContributions<C extends Pick<Contribution, "name" | "weight">>(
+  contributions: readonly C[],
+): C[] {
   const sorted = [...contributions].sort((a, b) => (a.name < b.name ? -1 : 1));
   if (sorted.length === 0) throw new Fault("invalid-argument", "nothing to sum");
   for (const [i, { name, weight }] of sorted.entries()) {

@@ -40,11 +40,21 @@ export function readSafetensors(path: string): SafetensorsFile {
 
 /** The bytes of a safetensors file. */
 export function encodeSafetensors({ metadata, tensors }: SafetensorsFile): Uint8Array {
+  const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
+  const head = encodeSafetensorsHead(metadata, shapes);
+  return Buffer.concat([head, ...[...tensors.values()].map(({ data }) => bytesOf(data))]);
+}
+
+/** What comes before the numbers in a file of f32 tensors, which follow in the order given. */
+export function encodeSafetensorsHead(
+  metadata: SafetensorsFile["metadata"],
+  shapes: ReadonlyMap<string, readonly number[]>,
+): Buffer {
   const header: Record<string, unknown> = {};
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let offset = 0;
-  for (const [name, { shape, data }] of tensors) {
-    const end = offset + data.byteLength;
+  for (const [name, shape] of shapes) {
+    const end = offset + shape.reduce((a, b) => a * b, 1) * Float32Array.BYTES_PER_ELEMENT;
     header[name] = { dtype: "F32", shape, data_offsets: [offset, end] };
     offset = end;
   }
@@ -53,7 +63,7 @@ export function encodeSafetensors({ metadata, tensors }: SafetensorsFile): Uint8
   const head = Buffer.alloc(8 + padded, " ");
   head.writeBigUInt64LE(BigInt(padded));
   json.copy(head, 8);
-  return Buffer.concat([head, ...[...tensors.values()].map(({ data }) => bytesOf(data))]);
+  return head;
 }
 
 /** Parses the bytes of a safetensors file; `source` names it in faults. */
