@@ -7,9 +7,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { trainLora } from "../../edge-node/training/lora-training.ts";
-import { completeTrainingJob } from "../../edge-node/training/training-job.ts";
-import { systemClock } from "../../runtime/clock.ts";
+import { runTraining } from "../../edge-node/training/run-training.ts";
 import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
 import {
   decodeAdapterState,
@@ -78,7 +76,7 @@ async function trainEdge(
   start: string | undefined,
 ) {
   const outputFolder = fileOf(`${dialect}-${index}`);
-  const job = completeTrainingJob({
+  const job = {
     base: values.base,
     ...(start === undefined ? {} : { adapterState: start }),
     examples: fileOf(`${dialect}-${index}.jsonl`),
@@ -96,8 +94,8 @@ async function trainEdge(
     adapterSeed: 1,
     dataSeed: round * 100 + index,
     timeLimitMs: 600_000,
-  });
-  const { adapterState, metrics } = await trainLora(job, systemClock, () => {});
+  };
+  const { adapterState, metrics } = await runTraining(job);
   return { metrics, adapter: decodeAdapterState(fs.readFileSync(adapterState), adapterState) };
 }
 

@@ -1,25 +1,9 @@
-// How adapters get into a trainer and out of it: the one that a campaign starts from, which only
-// its seed decides, and those that earlier rounds made.
+// How adapters get into a trainer and out of it.
 
 import { Fault } from "../../proto/fault.ts";
 import { adapterRank, type LoraAdapter, type LoraModule } from "../../sync/formats/lora-adapter.ts";
-import { seededRandom } from "../../sync/formats/seeded-random.ts";
 import type { TrainingTarget } from "./trainable-parameters.ts";
 import type { Trainer } from "./trainer.ts";
-
-/** Sets B = 0 and A ~ N(0, 1/inputs), module by module in the base's order. */
-export function setInitialAdapter({ parameters }: Trainer, seed: number): void {
-  const random = seededRandom(seed);
-  for (const { name, dimensions } of parameters.list) {
-    const [columns = 1, rows = 1] = dimensions;
-    const value = new Float32Array(columns * rows);
-    if (name.endsWith(".lora_a")) {
-      const deviation = 1 / Math.sqrt(columns);
-      for (let i = 0; i < value.length; i++) value[i] = random.gauss() * deviation;
-    }
-    parameters.write(name, { value });
-  }
-}
 
 /** Sets the trained tensors to an adapter's. Faults: failed-precondition, when it doesn't fit. */
 export function setAdapter(

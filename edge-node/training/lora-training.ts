@@ -1,31 +1,29 @@
 // One training run from start to end, inside the training process: read, check, learn, write.
 
-import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type GgufFile, readGguf } from "../../sync/formats/gguf-reader.ts";
-import { decodeAdapterState, encodeAdapterState } from "../../sync/formats/lora-adapter.ts";
+import { adapterRank, type LoraAdapter, requireFinite } from "../../sync/formats/lora-adapter.ts";
+import { readPeftAdapter, writePeftAdapter } from "../../sync/formats/peft-adapter.ts";
 import { TensorType } from "../../sync/formats/tensor-type.ts";
-import { setAdapter, setInitialAdapter, takeAdapter } from "./adapter-exchange.ts";
+import { setAdapter, takeAdapter } from "./adapter-exchange.ts";
 import { type BatchSchedule, createBatchSchedule } from "./batch-schedule.ts";
 import { readExamples } from "./example-file.ts";
 import { type ExampleTokenizer, openExampleTokenizer } from "./example-tokenizer.ts";
-import { LINEAR_MODULES, readLlamaShape } from "./llama-model.ts";
+import { LINEAR_MODULES, type LlamaShape, readLlamaShape } from "./llama-model.ts";
+import { RunCheckpoint } from "./run-checkpoint.ts";
 import { Trainer } from "./trainer.ts";
+import {
+  ADAPTER_FOLDER,
+  METRICS_FILE,
+  type TrainerJob,
+  type TrainingMetrics,
+  type TrainingProgress,
+} from "./trainer-contract.ts";
 import type { TokenSequence } from "./training-batch.ts";
-import { restoreCheckpoint, saveCheckpoint } from "./training-checkpoint.ts";
-import type {
-  CompleteTrainingJob,
-  TrainingMetrics,
-  TrainingProgress,
-  TrainingResult,
-} from "./training-job.ts";
 
-const CHECKPOINT_FILE = "checkpoint.safetensors";
-const STATE_FILE = "adapter-state.safetensors";
-const METRICS_FILE = "metrics.json";
 /** Batches of private examples over which the loss before and after is taken. */
 const LOSS_BATCHES_MAX = 4;
 const FLOAT_TYPES = [TensorType.f32, TensorType.f16, TensorType.bf16] as const;
@@ -33,44 +31,45 @@ const FLOAT_TYPES = [TensorType.f32, TensorType.f16, TensorType.bf16] as const;
 const POSITIONS_MULTIPLE = 8;
 const SUPERVISED_MULTIPLE = 16;
 
-/** Runs a job. Faults: invalid-argument, unsupported, failed-precondition, internal. */
+/**
+ * Runs a job: leaves the adapter and, last, the metrics in the output folder.
+ * Faults: invalid-argument, unsupported, failed-precondition.
+ */
 export async function trainLora(
-  job: CompleteTrainingJob,
+  job: TrainerJob,
   clock: Clock,
   onProgress: (progress: TrainingProgress) => void,
-): Promise<TrainingResult> {
+): Promise<TrainingMetrics> {
   const startedMs = clock.monotonicMs();
-  const { model, contextTokens } = openBase(job.base);
-  const data = await prepareData(job, contextTokens);
-  const { trainer, target } = buildTrainer(job, model, data);
+  const { model, shape } = openBase(job.base);
+  const start = readPeftAdapter(job.adapterIn, shape);
+  requireFinite(start);
+  const data = await prepareData(job, shape.contextTokens);
+  const { trainer, target } = buildTrainer(job, model, start, data);
   try {
-    fs.mkdirSync(job.outputFolder, { recursive: true });
-    const checkpointPath = path.join(job.outputFolder, CHECKPOINT_FILE);
-    const fingerprint = fingerprintOf(job);
-    const notes = restoreCheckpoint(checkpointPath, trainer, (n) => n.job === fingerprint);
-    if (!notes) startAdapter(trainer, job, target);
-    const lossBatches = lossSample(data.examples, job.batch);
-    const lossBefore = notes ? Number(notes.lossBefore) : meanLoss(trainer, lossBatches);
+    requireMemory(trainer.byteLength, job.limits.memoryBytes);
+    fs.mkdirSync(job.output, { recursive: true });
+    const checkpoint = new RunCheckpoint(job, trainer, clock);
+    setAdapter(trainer, start, target);
+    trainer.parameters.anchor();
+    const lossBatches = lossSample(data.examples, job.learning.batch);
+    const lossBefore = checkpoint.restore() ?? lossOfStart(trainer, lossBatches);
 
     let tokens = 0;
+    const { steps } = job.learning;
     const loopStartedMs = clock.monotonicMs();
-    for (let step = trainer.updates; step < job.steps; step = trainer.updates) {
+    for (let step = trainer.updates; step < steps; step = trainer.updates) {
       const batch = data.schedule(step);
-      const loss = trainer.step(batch, learningRateAt(step, job));
+      const loss = trainer.step(batch, learningRateAt(step, job.learning));
       tokens += batch.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
-      onProgress({ step: step + 1, steps: job.steps, loss });
-      if (trainer.updates % job.checkpointEverySteps === 0 && trainer.updates < job.steps) {
-        saveCheckpoint(checkpointPath, trainer, {
-          job: fingerprint,
-          lossBefore: String(lossBefore),
-        });
-      }
+      onProgress({ step: step + 1, steps, loss });
+      if (trainer.updates < steps) checkpoint.saveIfDue(lossBefore);
     }
     const loopMs = clock.monotonicMs() - loopStartedMs;
     const metrics: TrainingMetrics = {
       lossBefore,
       lossAfter: meanLoss(trainer, lossBatches),
-      steps: job.steps,
+      steps,
       examples: data.examples.length,
       replayExamples: data.replayCount,
       skipped: data.skipped,
@@ -78,9 +77,9 @@ export async function trainLora(
       durationMs: Math.round(clock.monotonicMs() - startedMs),
       memoryBytes: trainer.byteLength,
     };
-    const adapterState = writeResult(job, trainer, metrics);
-    fs.rmSync(checkpointPath, { force: true });
-    return { adapterState, metrics };
+    writeResult(job, takeAdapter(trainer, "llama", start.alpha), shape, metrics);
+    checkpoint.remove();
+    return metrics;
   } finally {
     trainer.free();
   }
@@ -100,14 +99,14 @@ interface PreparedData {
 function openBase(file: string) {
   if (!fs.existsSync(file)) throw new Fault("invalid-argument", `${file} doesn't exist`);
   const model = readGguf(file);
-  return { model, contextTokens: readLlamaShape(model).contextTokens };
+  return { model, shape: readLlamaShape(model) };
 }
 
-async function prepareData(job: CompleteTrainingJob, contextTokens: number): Promise<PreparedData> {
+async function prepareData(job: TrainerJob, contextTokens: number): Promise<PreparedData> {
   const ownTexts = readExamples(job.examples);
   const replayTexts = job.replay === undefined ? [] : readExamples(job.replay);
   const tokenizer = await openExampleTokenizer(job.base, contextTokens);
-  const fits = ({ tokens }: TokenSequence) => tokens.length <= job.sequenceLength;
+  const fits = ({ tokens }: TokenSequence) => tokens.length <= job.learning.sequenceLength;
   const encodeAll = (texts: typeof ownTexts, by: ExampleTokenizer) =>
     texts.map((text) => by.encode(text)).filter(fits);
   const examples = encodeAll(ownTexts, tokenizer);
@@ -116,16 +115,17 @@ async function prepareData(job: CompleteTrainingJob, contextTokens: number): Pro
   if (examples.length === 0) {
     throw new Fault(
       "invalid-argument",
-      `no example has at most ${job.sequenceLength} tokens; raise sequenceLength`,
+      `no example has at most ${job.learning.sequenceLength} tokens; raise sequenceLength`,
     );
   }
-  const { batch, replayShare, dataSeed: seed } = job;
+  const { batch, replayShare, steps } = job.learning;
+  const { seed } = job;
   const schedule = createBatchSchedule({ examples, replay, batch, replayShare, seed });
   const supervisedOf = (sequences: readonly TokenSequence[]) =>
     sequences.reduce((sum, { tokens, supervisedFrom }) => sum + tokens.length - supervisedFrom, 0);
   const batches = [
     ...lossSample(examples, batch),
-    ...Array.from({ length: job.steps }, (_, step) => schedule(step)),
+    ...Array.from({ length: steps }, (_, step) => schedule(step)),
   ];
   const most = batches.reduce((max, sequences) => Math.max(max, supervisedOf(sequences)), 0);
   const longest = [...examples, ...replay].reduce((n, { tokens }) => Math.max(n, tokens.length), 0);
@@ -143,45 +143,62 @@ function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
 
-function buildTrainer(job: CompleteTrainingJob, model: GgufFile, data: PreparedData) {
-  const modules = job.modules.length > 0 ? job.modules : LINEAR_MODULES;
-  const target = { kind: "lora", rank: job.rank, alpha: job.alpha, modules } as const;
+function buildTrainer(
+  { learning, limits }: TrainerJob,
+  model: GgufFile,
+  start: LoraAdapter,
+  data: PreparedData,
+) {
+  const modules = LINEAR_MODULES.filter((module) =>
+    [...start.modules.keys()].some((name) => name.endsWith(`.${module}.weight`)),
+  );
+  const { alpha } = start;
+  const rank = adapterRank(start);
+  const target = { kind: "lora", rank, alpha, modules, freezeA: learning.freezeA } as const;
   // A base that is coarse already loses nothing by coarse transposed copies, which are faster.
   const baseType = model.tensors.get("blk.0.attn_q.weight")?.type;
   const isFloat = FLOAT_TYPES.some((type) => type === baseType);
   const trainer = new Trainer({
+    ...learning,
     model,
     target,
-    sequences: job.batch,
+    sequences: learning.batch,
     positions: data.positions,
     supervised: data.supervised,
-    threads: job.threads,
-    weightDecay: job.weightDecay,
-    clipNorm: job.clipNorm,
-    rateShareOfA: job.rateShareOfA,
+    threads: limits.threads,
     transposedType: isFloat ? TensorType.f16 : TensorType.q8_0,
   });
   return { trainer, target };
 }
 
-function startAdapter(
-  trainer: Trainer,
-  job: CompleteTrainingJob,
-  target: Parameters<typeof setAdapter>[2],
-): void {
-  if (job.adapterState === undefined) {
-    setInitialAdapter(trainer, job.adapterSeed);
-    return;
+function requireMemory(neededBytes: number, limitBytes: number): void {
+  if (neededBytes <= limitBytes) return;
+  const [needed, limit] = [neededBytes, limitBytes].map((bytes) => Math.ceil(bytes / 2 ** 20));
+  throw new Fault(
+    "failed-precondition",
+    `training needs ${needed} MiB of memory, its limit is ${limit}; use smaller or shorter batches`,
+  );
+}
+
+/** The first numbers that come out, so that a base which holds none is told from a bad rate. */
+function lossOfStart(trainer: Trainer, batches: readonly TokenSequence[][]): number {
+  try {
+    return meanLoss(trainer, batches);
+  } catch (cause) {
+    throw new Fault(
+      "failed-precondition",
+      "the loss isn't finite before the first step: the base holds numbers that aren't",
+      { cause },
+    );
   }
-  const bytes = fs.readFileSync(job.adapterState);
-  setAdapter(trainer, decodeAdapterState(bytes, job.adapterState), target);
 }
 
 /** Warms up linearly, then falls linearly to the final share. */
-function learningRateAt(step: number, job: CompleteTrainingJob): number {
-  const warm = job.warmupSteps === 0 ? 1 : Math.min(1, (step + 1) / job.warmupSteps);
-  const done = step / Math.max(1, job.steps - 1);
-  return job.learningRate * warm * (1 - done * (1 - job.finalLearningRateShare));
+function learningRateAt(step: number, learning: TrainerJob["learning"]): number {
+  const { learningRate, finalLearningRateShare, warmupSteps, steps } = learning;
+  const warm = warmupSteps === 0 ? 1 : Math.min(1, (step + 1) / warmupSteps);
+  const done = step / Math.max(1, steps - 1);
+  return learningRate * warm * (1 - done * (1 - finalLearningRateShare));
 }
 
 function lossSample(examples: readonly TokenSequence[], batch: number): TokenSequence[][] {
@@ -193,23 +210,15 @@ function meanLoss(trainer: Trainer, batches: readonly TokenSequence[][]): number
   return batches.reduce((sum, batch) => sum + trainer.evaluate(batch), 0) / batches.length;
 }
 
-function writeResult(job: CompleteTrainingJob, trainer: Trainer, metrics: TrainingMetrics) {
-  const state = path.join(job.outputFolder, STATE_FILE);
-  const bytes = encodeAdapterState(takeAdapter(trainer, "llama", job.alpha));
-  fs.writeFileSync(`${state}.part`, bytes, { flush: true });
-  fs.renameSync(`${state}.part`, state);
-  const json = `${JSON.stringify(metrics, null, 2)}\n`;
-  fs.writeFileSync(path.join(job.outputFolder, METRICS_FILE), json);
-  return state;
-}
-
-/** Tells jobs apart, so that a checkpoint is only used by the one that wrote it. */
-function fingerprintOf(job: CompleteTrainingJob): string {
-  const { outputFolder: _, timeLimitMs: __, threads: ___, ...rest } = job;
-  const hash = createHash("sha256").update(JSON.stringify(rest));
-  for (const file of [job.examples, job.replay, job.adapterState]) {
-    if (file !== undefined) hash.update(fs.readFileSync(file));
-  }
-  const { size, mtimeMs } = fs.statSync(job.base);
-  return hash.update(`${size} ${mtimeMs}`).digest("hex");
+/** The metrics last: with them, the result is whole. */
+function writeResult(
+  job: TrainerJob,
+  adapter: LoraAdapter,
+  shape: LlamaShape,
+  metrics: TrainingMetrics,
+): void {
+  writePeftAdapter(path.join(job.output, ADAPTER_FOLDER), adapter, shape);
+  const file = path.join(job.output, METRICS_FILE);
+  fs.writeFileSync(`${file}.part`, `${JSON.stringify(metrics, null, 2)}\n`, { flush: true });
+  fs.renameSync(`${file}.part`, file);
 }

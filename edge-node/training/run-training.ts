@@ -1,19 +1,38 @@
-// Trains in a process of its own, and answers for it: time limit, abort, and its death.
+// Trains by a command that keeps to the trainer's contract: hands over, runs it, takes back.
 
-import { spawn } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { Fault } from "../../proto/fault.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
+import { type Handover, handOver, takeBack } from "./adapter-handover.ts";
+import type { ServingPause } from "./serving-pause.ts";
 import {
-  completeTrainingJob,
-  parseTrainingReport,
-  type TrainingJob,
+  ADAPTER_FOLDER,
+  CONTRACT_VERSION,
+  learningShape,
+  METRICS_FILE,
+  parseMetrics,
+  type TrainerJob,
+  type TrainingMetrics,
   type TrainingProgress,
-  type TrainingReport,
+} from "./trainer-contract.ts";
+import { runTrainer } from "./trainer-run.ts";
+import {
+  type CompleteTrainingJob,
+  completeTrainingJob,
+  type TrainingJob,
   type TrainingResult,
 } from "./training-job.ts";
+
+/** The trainer of this package; it speaks the contract like any other. */
+export const BUILT_IN_TRAINER: readonly string[] = [
+  process.execPath,
+  path.join(import.meta.dirname, "main.ts"),
+];
+
+/** What one machine spares for training, unless it is told otherwise. */
+export const MEMORY_BYTES_DEFAULT: number = Math.floor(os.totalmem() / 2);
 
 export interface TrainingOptions {
   readonly signal?: AbortSignal;
@@ -21,66 +40,78 @@ export interface TrainingOptions {
   readonly clock?: Clock;
   /** Called with the process id once the process runs. */
   readonly onSpawn?: (pid: number) => void;
+  /** The trainer; default: the built-in one. */
+  readonly command?: readonly string[] | undefined;
+  /** Resident memory beyond which the trainer is killed. */
+  readonly memoryBytesMax?: number | undefined;
+  /** Pauses the trainer while serving is busy. */
+  readonly pausing?: ServingPause | undefined;
 }
 
 const JOB_FILE = "job.json";
-const PROCESS_FILE = path.join(import.meta.dirname, "training-process.ts");
-const STDERR_KEPT_CHARACTERS = 2000;
+const METRICS_BYTES_MAX = 65_536;
+const LEARNING_KEYS = Object.keys(learningShape) as (keyof typeof learningShape)[];
 
 /**
- * Trains and resolves with the new adapter state and its metrics. A checkpoint that an earlier,
- * interrupted run of the same job left in the output folder is taken up.
+ * Trains and resolves with the new adapter state and its metrics. What an earlier, interrupted run
+ * of the same job left in the output folder is taken up by the trainer.
  *
  * Faults: invalid-argument (job or data), unsupported (model or library), failed-precondition
- * (adapter), cancelled (signal), deadline-exceeded (time limit), internal (crash or divergence).
+ * (adapter, result, memory, divergence), cancelled (signal), deadline-exceeded (time limit),
+ * internal (crash).
  */
 export async function runTraining(
   job: TrainingJob,
   options: TrainingOptions = {},
 ): Promise<TrainingResult> {
   const complete = completeTrainingJob(job);
-  const { signal, clock = systemClock } = options;
-  if (signal?.aborted) throw new Fault("cancelled", "training was aborted");
-  fs.mkdirSync(complete.outputFolder, { recursive: true });
-  const jobFile = path.join(complete.outputFolder, JOB_FILE);
-  fs.writeFileSync(jobFile, JSON.stringify(complete));
+  const { outputFolder } = complete;
+  fs.mkdirSync(outputFolder, { recursive: true });
+  const handover = handOver(complete);
+  const { command = BUILT_IN_TRAINER, memoryBytesMax = MEMORY_BYTES_DEFAULT } = options;
+  const jobFile = path.join(outputFolder, JOB_FILE);
+  const told = trainerJobOf(complete, handover, memoryBytesMax);
+  fs.writeFileSync(jobFile, JSON.stringify(told, null, 2));
+  // What an earlier run left must not pass for this one's result.
+  fs.rmSync(path.join(outputFolder, METRICS_FILE), { force: true });
+  fs.rmSync(path.join(outputFolder, ADAPTER_FOLDER), { recursive: true, force: true });
+  await runTrainer({
+    ...options,
+    clock: options.clock ?? systemClock,
+    command,
+    jobFile,
+    memoryBytesMax,
+    timeLimitMs: complete.timeLimitMs,
+  });
+  const metrics = readMetrics(path.join(outputFolder, METRICS_FILE));
+  return { adapterState: takeBack(handover, complete), metrics };
+}
 
-  const child = spawn(process.execPath, [PROCESS_FILE, jobFile], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  if (child.pid !== undefined) options.onSpawn?.(child.pid);
-  let stopped: Fault | undefined;
-  const stop = (fault: Fault) => {
-    stopped ??= fault;
-    child.kill("SIGKILL");
+function trainerJobOf(
+  job: CompleteTrainingJob,
+  { adapterIn }: Handover,
+  memoryBytes: number,
+): TrainerJob {
+  const learning = Object.fromEntries(LEARNING_KEYS.map((key) => [key, job[key]]));
+  return {
+    contract: CONTRACT_VERSION,
+    base: path.resolve(job.base),
+    adapterIn: path.resolve(adapterIn),
+    examples: path.resolve(job.examples),
+    ...(job.replay !== undefined && { replay: path.resolve(job.replay) }),
+    output: path.resolve(job.outputFolder),
+    learning: learning as TrainerJob["learning"],
+    seed: job.dataSeed,
+    limits: { timeMs: job.timeLimitMs, memoryBytes, threads: job.threads },
+    checkpointEverySteps: job.checkpointEverySteps,
   };
-  const onAbort = () => stop(new Fault("cancelled", "training was aborted"));
-  signal?.addEventListener("abort", onAbort);
-  const limit = clock.after(complete.timeLimitMs, () =>
-    stop(new Fault("deadline-exceeded", `training took longer than ${complete.timeLimitMs} ms`)),
-  );
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr = (stderr + text).slice(-STDERR_KEPT_CHARACTERS);
-  });
-  let last: TrainingReport | undefined;
-  const lines = createInterface({ input: child.stdout });
-  lines.on("line", (line) => {
-    const report = parseTrainingReport(line);
-    if (report?.kind === "progress") options.onProgress?.(report);
-    else last = report ?? last;
-  });
-  try {
-    const ending = await new Promise<string>((resolve) => {
-      child.once("error", (error) => resolve(error.message));
-      child.once("close", (code, name) => resolve(name ?? `exit code ${code}`));
-    });
-    if (stopped) throw stopped;
-    if (last?.kind === "fault") throw new Fault(last.code, last.message);
-    if (last?.kind === "result") return { adapterState: last.adapterState, metrics: last.metrics };
-    throw new Fault("internal", `the training process died (${ending}): ${stderr.trim()}`);
-  } finally {
-    limit.cancel();
-    signal?.removeEventListener("abort", onAbort);
+}
+
+function readMetrics(file: string): TrainingMetrics {
+  const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size;
+  if (bytes === undefined || bytes > METRICS_BYTES_MAX) {
+    const found = bytes === undefined ? "no" : `${bytes} bytes of`;
+    throw new Fault("failed-precondition", `the trainer ended with ${found} ${METRICS_FILE}`);
   }
+  return parseMetrics(fs.readFileSync(file, "utf8"));
 }

@@ -125,9 +125,17 @@ export class TrainableParameters {
   /** Sets a parameter; without moments they become zero. Faults: failed-precondition. */
   write(name: string, state: Pick<ParameterState, "value"> & Partial<ParameterState>): void {
     const parameter = this.#find(name);
-    const count = elementCount(parameter.dimensions);
-    const zeros = new Float32Array(count);
+    const zeros = new Float32Array(elementCount(parameter.dimensions));
     const { value, firstMoment = zeros, secondMoment = zeros } = state;
+    this.check(name, { value, firstMoment, secondMoment });
+    writeTensor(this.#ggml, parameter.value, value);
+    writeTensor(this.#ggml, parameter.firstMoment, firstMoment);
+    writeTensor(this.#ggml, parameter.secondMoment, secondMoment);
+  }
+
+  /** Refuses what doesn't fit or isn't finite. Faults: failed-precondition. */
+  check(name: string, { value, firstMoment, secondMoment }: ParameterState): void {
+    const count = elementCount(this.#find(name).dimensions);
     for (const data of [value, firstMoment, secondMoment]) {
       if (data.length !== count || !data.every(Number.isFinite)) {
         throw new Fault(
@@ -136,9 +144,6 @@ export class TrainableParameters {
         );
       }
     }
-    writeTensor(this.#ggml, parameter.value, value);
-    writeTensor(this.#ggml, parameter.firstMoment, firstMoment);
-    writeTensor(this.#ggml, parameter.secondMoment, secondMoment);
   }
 
   /** The sizes of an adapter's pair. */

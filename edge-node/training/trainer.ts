@@ -277,7 +277,7 @@ export class Trainer {
     const loss = (mean * this.#batch.size.supervised) / this.#batch.supervisedCount;
     if (status !== 0 || !Number.isFinite(loss)) {
       throw new Fault(
-        "internal",
+        "failed-precondition",
         `the loss isn't finite any more (status ${status}); lower the learning rate`,
       );
     }

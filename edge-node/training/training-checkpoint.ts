@@ -1,6 +1,7 @@
 // Saves and restores a trainer between steps; a restored one goes on bit for bit.
 
 import fs from "node:fs";
+import { Fault } from "../../proto/fault.ts";
 import {
   readSafetensors,
   type SafeTensor,
@@ -25,6 +26,7 @@ export function saveCheckpoint(file: string, trainer: Trainer, notes: Checkpoint
 /**
  * Restores a checkpoint into a trainer of the same layout and returns its notes. Returns undefined,
  * and changes nothing, when there is none, or when `accepts` turns its notes down.
+ * Faults: invalid-argument, failed-precondition, for a damaged one, which changes nothing either.
  */
 export function restoreCheckpoint(
   file: string,
@@ -34,14 +36,20 @@ export function restoreCheckpoint(
   if (!fs.existsSync(file)) return undefined;
   const { metadata, tensors } = readSafetensors(file);
   if (!accepts(metadata)) return undefined;
-  const part = (name: string) => tensors.get(name)?.data ?? new Float32Array();
-  for (const { name } of trainer.parameters.list) {
-    trainer.parameters.write(name, {
-      value: part(`${name}#value`),
-      firstMoment: part(`${name}#firstMoment`),
-      secondMoment: part(`${name}#secondMoment`),
-    });
+  const updates = Number(metadata.updates);
+  if (!Number.isSafeInteger(updates) || updates < 1) {
+    throw new Fault("failed-precondition", `${file}: ${metadata.updates} updates`);
   }
-  trainer.updates = Number(metadata.updates);
+  const part = (name: string) => tensors.get(name)?.data ?? new Float32Array();
+  const states = trainer.parameters.list.map(({ name }) => ({
+    name,
+    value: part(`${name}#value`),
+    firstMoment: part(`${name}#firstMoment`),
+    secondMoment: part(`${name}#secondMoment`),
+  }));
+  // All are checked before any is written.
+  for (const { name, ...state } of states) trainer.parameters.check(name, state);
+  for (const { name, ...state } of states) trainer.parameters.write(name, state);
+  trainer.updates = updates;
   return metadata;
 }

@@ -26,7 +26,7 @@ const MODULE_PATHS: Readonly<Record<string, string>> = {
 const GGUF_NAMES = new Map(Object.entries(MODULE_PATHS).map(([gguf, hf]) => [hf, gguf]));
 const PREFIX = "base_model.model.model.layers.";
 const CONFIG_FILE = "adapter_config.json";
-const WEIGHTS_FILE = "adapter_model.safetensors";
+export const PEFT_WEIGHTS_FILE = "adapter_model.safetensors";
 
 /** Writes a folder that PEFT loads. Faults: unsupported, when the ranks differ. */
 export function writePeftAdapter(
@@ -64,7 +64,7 @@ export function writePeftAdapter(
     target_modules: [...targets].sort(),
   };
   fs.mkdirSync(folder, { recursive: true });
-  writeSafetensors(path.join(folder, WEIGHTS_FILE), { metadata: { format: "pt" }, tensors });
+  writeSafetensors(path.join(folder, PEFT_WEIGHTS_FILE), { metadata: { format: "pt" }, tensors });
   fs.writeFileSync(path.join(folder, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
 }
 
@@ -74,7 +74,7 @@ export function writePeftAdapter(
  */
 export function readPeftAdapter(folder: string, { heads, kvHeads }: AttentionHeads): LoraAdapter {
   const config = readConfig(path.join(folder, CONFIG_FILE));
-  const source = path.join(folder, WEIGHTS_FILE);
+  const source = path.join(folder, PEFT_WEIGHTS_FILE);
   const { tensors } = readSafetensors(source);
   const modules = new Map<string, LoraModule>();
   let rank = 0;

@@ -6,11 +6,9 @@ import fc from "fast-check";
 import { createBatchSchedule } from "../../../edge-node/training/batch-schedule.ts";
 import { readExamples } from "../../../edge-node/training/example-file.ts";
 import { readLlamaShape } from "../../../edge-node/training/llama-model.ts";
+import { parseTrainingReport } from "../../../edge-node/training/trainer-contract.ts";
 import { type TokenSequence, TrainingBatch } from "../../../edge-node/training/training-batch.ts";
-import {
-  completeTrainingJob,
-  parseTrainingReport,
-} from "../../../edge-node/training/training-job.ts";
+import { completeTrainingJob } from "../../../edge-node/training/training-job.ts";
 import { Fault } from "../../../proto/fault.ts";
 import { ggufString, ggufUint32 } from "../../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../../sync/formats/gguf-reader.ts";

@@ -1,0 +1,174 @@
+// Hands an adapter to a trainer and takes the result back: trainer state on the edge's side, PEFT
+// folders on the trainer's. Nothing that a trainer made is believed before it was checked.
+
+import fs from "node:fs";
+import path from "node:path";
+import { Fault } from "../../proto/fault.ts";
+import { metadataNumber, metadataString } from "../../sync/formats/gguf-metadata.ts";
+import { type GgufFile, readGguf } from "../../sync/formats/gguf-reader.ts";
+import { leadingComponents } from "../../sync/formats/leading-components.ts";
+import {
+  adapterRank,
+  adapterTensors,
+  decodeAdapterState,
+  encodeAdapterState,
+  type LoraAdapter,
+} from "../../sync/formats/lora-adapter.ts";
+import {
+  type AttentionHeads,
+  readPeftAdapter,
+  writePeftAdapter,
+} from "../../sync/formats/peft-adapter.ts";
+import { initialAdapter } from "./initial-adapter.ts";
+import { LINEAR_MODULES } from "./llama-model.ts";
+import { ADAPTER_FOLDER } from "./trainer-contract.ts";
+import type { CompleteTrainingJob } from "./training-job.ts";
+
+/** The one family whose tensor names and row order both sides agree on. */
+const ARCHITECTURE = "llama";
+const IN_FOLDER = "adapter-in";
+const STATE_FILE = "adapter-state.safetensors";
+const ALPHA_TOLERANCE = 1e-6;
+
+/** What a trainer begins with. */
+export interface Handover {
+  readonly start: LoraAdapter;
+  /** The PEFT folder that it reads. */
+  readonly adapterIn: string;
+  readonly heads: AttentionHeads;
+}
+
+/**
+ * Checks base and start, and writes the folder that the trainer goes on from.
+ * Faults: invalid-argument, unsupported (base), failed-precondition (start).
+ */
+export function handOver(job: CompleteTrainingJob): Handover {
+  const base = openBase(job.base);
+  const heads = headsOf(base);
+  const whole = job.adapterState === undefined ? fresh(base, job) : known(job.adapterState, job);
+  requireFits(whole, base);
+  requireNumbers(whole, "the adapter to go on from");
+  const start = leadingComponents(whole, Math.min(job.rank, job.rankMax ?? job.rank));
+  const adapterIn = path.join(job.outputFolder, IN_FOLDER);
+  writePeftAdapter(adapterIn, start, heads);
+  return { start, adapterIn, heads };
+}
+
+/**
+ * Reads what the trainer left, checks it against what it was given, and writes the trainer state;
+ * returns its path. Faults: failed-precondition.
+ */
+export function takeBack({ start, heads }: Handover, job: CompleteTrainingJob): string {
+  const folder = path.join(job.outputFolder, ADAPTER_FOLDER);
+  const result = readResult(folder, heads);
+  if (Math.abs(result.alpha - start.alpha) > ALPHA_TOLERANCE * start.alpha) {
+    throw badResult(`alpha ${result.alpha} instead of ${start.alpha}`);
+  }
+  const found = adapterTensors(result);
+  const expected = adapterTensors(start);
+  for (const [name, { shape }] of expected) {
+    const other = found.get(name)?.shape.join("×");
+    const wanted = shape.join("×");
+    if (other !== wanted) throw badResult(`${name} is ${other ?? "absent"} instead of ${wanted}`);
+  }
+  for (const name of found.keys()) {
+    if (!expected.has(name)) throw badResult(`${name} wasn't to be trained`);
+  }
+  requireNumbers(result, "the trainer's adapter");
+  if (job.freezeA) requireSameA(start, result);
+  const state = path.join(job.outputFolder, STATE_FILE);
+  // In the start's order and with its alpha, so that equal numbers give equal bytes.
+  const modules = [...start.modules.keys()].map((name) => [name, result.modules.get(name)!]);
+  const ordered = { ...start, modules: new Map(modules as [string, never][]) };
+  fs.writeFileSync(`${state}.part`, encodeAdapterState(ordered), { flush: true });
+  fs.renameSync(`${state}.part`, state);
+  return state;
+}
+
+function openBase(file: string): GgufFile {
+  if (!fs.existsSync(file)) throw new Fault("invalid-argument", `${file} doesn't exist`);
+  const base = readGguf(file);
+  const architecture = metadataString(base.metadata, "general.architecture");
+  if (architecture !== ARCHITECTURE) {
+    throw new Fault(
+      "unsupported",
+      `architecture ${architecture ?? "(none)"}: only ${ARCHITECTURE} models can be trained`,
+    );
+  }
+  return base;
+}
+
+function headsOf({ metadata, path: file }: GgufFile): AttentionHeads {
+  const heads = metadataNumber(metadata, `${ARCHITECTURE}.attention.head_count`) ?? 0;
+  const kvHeads = metadataNumber(metadata, `${ARCHITECTURE}.attention.head_count_kv`) ?? heads;
+  if (!(heads >= 1 && kvHeads >= 1)) {
+    throw new Fault("unsupported", `${file}: ${heads} attention heads, ${kvHeads} key-value heads`);
+  }
+  return { heads, kvHeads };
+}
+
+function fresh(base: GgufFile, job: CompleteTrainingJob): LoraAdapter {
+  const modules = job.modules.length > 0 ? job.modules : LINEAR_MODULES;
+  return initialAdapter(base, { ...job, modules, seed: job.adapterSeed });
+}
+
+function known(file: string, { rank, alpha }: CompleteTrainingJob): LoraAdapter {
+  if (!fs.existsSync(file)) throw new Fault("failed-precondition", `${file} doesn't exist`);
+  const adapter = decodeAdapterState(fs.readFileSync(file), file);
+  const isAlpha = Math.abs(adapter.alpha - alpha) <= ALPHA_TOLERANCE * alpha;
+  if (adapterRank(adapter) !== rank || !isAlpha) {
+    throw new Fault(
+      "failed-precondition",
+      `the adapter has rank ${adapterRank(adapter)} and alpha ${adapter.alpha}; ` +
+        `the job wants ${rank} and ${alpha}`,
+    );
+  }
+  return adapter;
+}
+
+function requireFits(adapter: LoraAdapter, base: GgufFile): void {
+  if (adapter.modules.size === 0) {
+    throw new Fault("failed-precondition", "the adapter to go on from has no modules");
+  }
+  for (const [weight, { inputs, outputs }] of adapter.modules) {
+    const found = base.tensors.get(weight)?.dimensions.join("×") ?? "absent";
+    if (found !== `${inputs}×${outputs}`) {
+      throw new Fault(
+        "failed-precondition",
+        `the adapter changes ${weight} of ${inputs}×${outputs}; in the base it is ${found}`,
+      );
+    }
+  }
+}
+
+function requireNumbers(adapter: LoraAdapter, what: string): void {
+  for (const [name, { data }] of adapterTensors(adapter)) {
+    if (!data.every(Number.isFinite)) {
+      throw new Fault("failed-precondition", `${what}: ${name} holds a number that isn't finite`);
+    }
+  }
+}
+
+function readResult(folder: string, heads: AttentionHeads): LoraAdapter {
+  try {
+    return readPeftAdapter(folder, heads);
+  } catch (cause) {
+    const why = cause instanceof Fault ? cause.message : "its files are missing";
+    throw new Fault("failed-precondition", `the trainer's adapter can't be read: ${why}`, {
+      cause,
+    });
+  }
+}
+
+function requireSameA(start: LoraAdapter, result: LoraAdapter): void {
+  for (const [weight, { a }] of start.modules) {
+    const found = result.modules.get(weight)!.a;
+    if (a.some((value, i) => value !== found[i])) {
+      throw badResult(`A of ${weight} changed, though it was to stay frozen`);
+    }
+  }
+}
+
+function badResult(what: string): Fault {
+  return new Fault("failed-precondition", `the trainer's adapter doesn't fit: ${what}`);
+}
