@@ -83,6 +83,14 @@ export class RoundRunner {
     this.#state = applyTrainingStep(this.#state, step);
   }
 
+  /** How much of an edge's delta is here: shown, and not worth a line in the log. */
+  noteUpload(edge: string, receivedBytes: number, totalBytes: number): void {
+    const seat = this.#state.seats.get(edge);
+    if (!seat) return;
+    const seats = new Map(this.#state.seats).set(edge, { ...seat, receivedBytes, totalBytes });
+    this.#state = { ...this.#state, seats };
+  }
+
   /** Starts nothing more; what is under way may still step. */
   end(): void {
     this.#ended.abort();
