@@ -13,15 +13,20 @@ import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
 import { pause } from "../../sync/artifact/pause.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { Evaluation } from "../catalogue/model-record.ts";
-import type { Fleet } from "../rollout/fleet.ts";
+import type { RoundPrivacy } from "../privacy/round-privacy.ts";
+import { type Fleet, REGION_SILENT_MS } from "../rollout/fleet.ts";
 import { awaitRollout } from "../rollout/rollout-progress.ts";
+import { isForAll } from "../rollout/rollout-state.ts";
+import type { Rollouts } from "../rollout/rollouts.ts";
 import type { Activity } from "./activity.ts";
 import { mergeRound } from "./adapter-merge.ts";
 import type { CampaignEvent } from "./campaign-event.ts";
 import type { CampaignState } from "./campaign-state.ts";
 import { evaluatePrivate, evaluatePublic } from "./evaluation-run.ts";
 import { offerOf, reportOf } from "./round-messages.ts";
+import { startState } from "./start-state.ts";
 
+const LOOK_MS = 200;
 const OFFER_TIMEOUT_MS = 5_000;
 const OFFER_RETRY_MS = 1_000;
 /** An offer that was answered is told again so often: the region may have been replaced. */
@@ -33,6 +38,8 @@ export interface ActivityRunOptions {
   readonly catalogue: Catalogue;
   readonly artifacts: ArtifactStore;
   readonly fleet: Fleet;
+  readonly privacy: RoundPrivacy;
+  readonly rollouts: Rollouts;
   readonly nats: Pick<NatsLink, "request">;
   readonly clock: Clock;
   readonly log: Log;
@@ -52,6 +59,8 @@ export async function runActivity(activity: Activity, scope: ActivityScope): Pro
     case "wake":
       await pause(scope.clock, activity.atMs - scope.clock.now(), scope.signal);
       return scope.emit({ kind: "tick" });
+    case "count":
+      return scope.emit(await countReady(activity, scope));
     case "offer":
       return await tellOffer(activity, scope);
     case "pull":
@@ -65,12 +74,34 @@ export async function runActivity(activity: Activity, scope: ActivityScope): Pro
   }
 }
 
+/** Waits a moment for regions that have not been heard: after a start nobody has been. */
+async function countReady(
+  { round }: Activity & { kind: "count" },
+  { campaign, fleet, clock, signal }: ActivityScope,
+): Promise<CampaignEvent> {
+  const endMs = clock.monotonicMs() + REGION_SILENT_MS;
+  const isHeard = (name: string) => {
+    return fleet.regions().some(({ summary, reachable }) => reachable && summary.region === name);
+  };
+  while (clock.monotonicMs() < endMs && !campaign.regions.every(isHeard)) {
+    await pause(clock, LOOK_MS, signal);
+  }
+  const edges = fleet.readyEdges(campaign.model);
+  const ready = campaign.regions.map((region) => {
+    return { region, ready: edges.filter((edge) => edge.region === region).length };
+  });
+  return { kind: "counted", round, ready };
+}
+
 async function tellOffer(
   { region }: Activity & { kind: "offer" },
   scope: ActivityScope,
 ): Promise<void> {
   const { campaign, catalogue, clock, log, nats, signal } = scope;
-  const offer = offerOf(campaign, catalogue.version(campaign.good.version));
+  const refusal = scope.privacy.admit(campaign);
+  if (refusal !== null) return scope.emit({ kind: "stopped", reason: refusal });
+  const start = await startState(campaign, scope);
+  const offer = offerOf(campaign, catalogue.version(campaign.good.version), region, start);
   const body = toBinary(RoundOfferSchema, offer);
   const subject = subjects.roundOffer(regionId(region));
   while (!signal.aborted) {
@@ -129,14 +160,15 @@ async function measure(
 ): Promise<CampaignEvent> {
   const { campaign } = scope;
   const version = scope.catalogue.version(id);
-  const keepOpen = purpose === "candidate";
+  // Asked in the same words, what was measured as a candidate needn't be measured again as served.
+  const keepOpen = purpose !== "baseline";
   const task = { version, examplesMax: campaign.rules.examplesMax, keepOpen };
   const evaluations: Evaluation[] = [];
   try {
     if (purpose !== "served") {
       evaluations.push(await evaluatePublic(task, campaign.heldout, scope));
     }
-    if (purpose !== "candidate") evaluations.push(...(await evaluatePrivate(task, scope)));
+    evaluations.push(...(await evaluatePrivate(task, scope)));
     return { kind: "measured", purpose, round, evaluations };
   } catch (thrown) {
     const failed = `${id} could not be evaluated: ${asFault(thrown).message}`;
@@ -148,8 +180,19 @@ async function rollOut(
   { round, version }: Activity & { kind: "roll-out" },
   scope: ActivityScope,
 ): Promise<CampaignEvent> {
-  const { campaign, catalogue, fleet, clock, signal } = scope;
-  catalogue.serve(version, "round");
+  const { campaign, rollouts, fleet, clock, signal } = scope;
+  if (rollouts.of(campaign.model)?.version !== version) {
+    try {
+      rollouts.start({ version, why: "round", plan: campaign.gate, skipGate: true });
+    } catch (thrown) {
+      return { kind: "rolled-back", round, reason: asFault(thrown).message };
+    }
+  }
+  const state = await rollouts.decided(campaign.model, signal);
+  if (state?.version !== version || !isForAll(state)) {
+    const reason = state?.reason || "something else was rolled out meanwhile";
+    return { kind: "rolled-back", round, reason };
+  }
   const target = { model: campaign.model, version };
   const options = { timeoutMs: ROLLOUT_TIMEOUT_MS, signal };
   const { waiting, failed } = await awaitRollout(fleet, clock, target, options);

@@ -7,6 +7,8 @@ import { patienceEndsMs } from "./campaign-step.ts";
 export type Activity =
   /** Offer the round, again and again until the region has said its last word. */
   | { readonly kind: "offer"; readonly round: number; readonly region: string }
+  /** Count the edges that could be invited, for the goal to be split by. */
+  | { readonly kind: "count"; readonly round: number }
   | {
       readonly kind: "pull";
       readonly round: number;
@@ -50,6 +52,8 @@ export function activitiesOf(campaign: CampaignState): readonly Activity[] {
   if (round === null) return [];
   const { number } = round;
   switch (round.phase) {
+    case "planned":
+      return [{ kind: "count", round: number }];
     case "offered":
     case "training":
       return [

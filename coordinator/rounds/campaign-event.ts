@@ -1,6 +1,7 @@
 // What can happen to a campaign.
 import type { Evaluation, TrainingState } from "../catalogue/model-record.ts";
 import type { RegionRound } from "./campaign-state.ts";
+import type { ReadyRegion } from "./goal-shares.ts";
 
 /** What an evaluation was for. */
 export type MeasurePurpose = "baseline" | "candidate" | "served";
@@ -15,6 +16,8 @@ export type CampaignEvent =
   /** Time has passed. */
   | { readonly kind: "tick" }
   | { readonly kind: "reported"; readonly report: RegionReport }
+  /** How many edges of each region could be invited as the round was planned. */
+  | { readonly kind: "counted"; readonly round: number; readonly ready: readonly ReadyRegion[] }
   /** A region's partial is here, verified. */
   | { readonly kind: "pulled"; readonly round: number; readonly region: string }
   | {
@@ -44,6 +47,10 @@ export type CampaignEvent =
       /** Edges that have not reported the version in time. */
       readonly stragglers: readonly string[];
     }
+  /** Callers fared worse with its version than with the one before, which is served again. */
+  | { readonly kind: "rolled-back"; readonly round: number; readonly reason: string }
+  /** A version was taken back after it had been promoted. */
+  | { readonly kind: "withdrawn"; readonly version: string; readonly reason: string }
   /** Merging failed, or anything that leaves the round without a result. */
   | { readonly kind: "round-failed"; readonly round: number; readonly reason: string }
   | { readonly kind: "stopped"; readonly reason: string };

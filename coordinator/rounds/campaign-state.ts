@@ -8,8 +8,7 @@ import {
   trainingStateSchema,
 } from "../catalogue/model-record.ts";
 import { roundRulesSchema, trainParamsSchema } from "./params.ts";
-import { paceOutOfRules } from "./plan/pace-plan.ts";
-import { planSections } from "./plan/plan-sections.ts";
+import { outOfRules, planSections } from "./plan/plan-sections.ts";
 
 export const buckets = [
   "training",
@@ -33,6 +32,11 @@ const edgeRoundSchema = z.strictObject({
   lossAfter: z.number(),
   step: z.number(),
   steps: z.number(),
+  /** Of the training steps so far. */
+  loss: z.number().default(0),
+  /** Bytes of its delta that have arrived, of those that it has. */
+  receivedBytes: z.number().default(0),
+  totalBytes: z.number().default(0),
 });
 export type EdgeRound = z.infer<typeof edgeRoundSchema>;
 
@@ -54,6 +58,8 @@ export const regionRoundSchema = z.strictObject({
    * partial; excluded: done, or given up, without one. */
   phase: z.enum(["silent", "open", "done", "pulled", "excluded"]),
   reason: z.string(),
+  /** Deltas that it should bring in; 0 means all it can. */
+  goal: z.int().min(0).default(0),
   edges: z.array(edgeRoundSchema),
   partial: partialSchema.nullable(),
 });
@@ -70,6 +76,7 @@ export const roundPhases = [
   "promoted",
   "abandoned",
   "rejected",
+  "rolled-back",
 ] as const;
 export type RoundPhase = (typeof roundPhases)[number];
 
@@ -143,7 +150,7 @@ const wholeCampaignSchema = z.strictObject({
   /** Rounds that are over, oldest first. */
   past: z.array(roundSummarySchema),
 });
-export const campaignSchema = z.preprocess(paceOutOfRules, wholeCampaignSchema);
+export const campaignSchema = z.preprocess(outOfRules, wholeCampaignSchema);
 export type CampaignState = z.infer<typeof campaignSchema>;
 
 export function isOver(campaign: CampaignState): boolean {

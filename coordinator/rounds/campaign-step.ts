@@ -4,18 +4,19 @@
 // or end as abandoned (nothing to judge) or rejected (judged, and refused). A late or repeated
 // event changes nothing, so that every step may be told again after a crash.
 //
-// The canary is the one edge that evaluates the candidate beside the served version, exactly as it
-// would be served. What passes the gate there goes to every edge at once; there are no waves yet.
+// While a round is in its canary phase the rollout has its version: canary edges first, then waves.
+// It ends as promoted, or as rolled back where callers fare worse than before.
 import type { CampaignEvent, RegionReport } from "./campaign-event.ts";
-import {
-  type BucketName,
-  type CampaignState,
-  isOver,
-  type RegionRound,
-  type RoundPhase,
-  type RoundState,
-} from "./campaign-state.ts";
+import { type CampaignState, isOver, type RoundPhase, type RoundState } from "./campaign-state.ts";
 import { gate } from "./gate.ts";
+import {
+  leftOut,
+  silentRegions,
+  withGoals,
+  withoutTheSilent,
+  withRegion,
+  withReport,
+} from "./round-regions.ts";
 import { summarize } from "./round-summary.ts";
 
 /** Rejected rounds that end a campaign. */
@@ -50,6 +51,8 @@ function apply(campaign: CampaignState, event: CampaignEvent, nowMs: number): Ca
       return measured(campaign, event, nowMs);
     case "reported":
       return reported(campaign, event.report);
+    case "withdrawn":
+      return withdrawn(campaign, event.version, event.reason, nowMs);
     default:
       return inRound(campaign, event, nowMs);
   }
@@ -57,21 +60,30 @@ function apply(campaign: CampaignState, event: CampaignEvent, nowMs: number): Ca
 
 type RoundEvent = Exclude<
   CampaignEvent,
-  { kind: "tick" } | { kind: "stopped" } | { kind: "measured" } | { kind: "reported" }
+  { kind: "tick" | "stopped" | "measured" | "reported" | "withdrawn" }
 >;
 
 function inRound(campaign: CampaignState, event: RoundEvent, nowMs: number): CampaignState {
   const { round } = campaign;
   if (round === null || round.number !== event.round) return campaign;
   switch (event.kind) {
+    case "counted":
+      if (round.phase !== "planned") return campaign;
+      return withRound(campaign, withGoals(round, campaign.pace.goal, event.ready));
     case "pulled":
-      return withRegion(campaign, event.region, (region) => {
-        return region.phase === "done" ? { ...region, phase: "pulled" } : region;
-      });
+      return withRound(
+        campaign,
+        withRegion(round, event.region, (region) => {
+          return region.phase === "done" ? { ...region, phase: "pulled" } : region;
+        }),
+      );
     case "pull-failed":
-      return withRegion(campaign, event.region, (region) => {
-        return region.phase === "done" ? leftOut(region, "failed", event.reason) : region;
-      });
+      return withRound(
+        campaign,
+        withRegion(round, event.region, (region) => {
+          return region.phase === "done" ? leftOut(region, "failed", event.reason) : region;
+        }),
+      );
     case "merged": {
       if (round.phase !== "merging") return campaign;
       const { version, training } = event;
@@ -81,6 +93,8 @@ function inRound(campaign: CampaignState, event: RoundEvent, nowMs: number): Cam
       if (round.phase !== "canary" || round.stragglers !== null) return campaign;
       return { ...campaign, round: { ...round, stragglers: [...event.stragglers] } };
     }
+    case "rolled-back":
+      return round.phase === "canary" ? reject(campaign, event, nowMs) : campaign;
     case "round-failed":
       return abandon(campaign, event.reason, nowMs);
   }
@@ -105,18 +119,41 @@ function measured(
     return judge({ ...campaign, round: { ...round, evaluations } }, nowMs);
   }
   if (round.phase !== "canary" || round.stragglers === null) return campaign;
-  const all = [...round.evaluations, ...evaluations];
+  // The private sets once more, now that their edges serve it: what is told last holds.
+  const again = new Set(evaluations.map(({ dataset }) => dataset));
+  const kept = round.evaluations.filter((set) => set.public || !again.has(set.dataset));
+  const all = [...kept, ...evaluations];
   return promote({ ...campaign, round: { ...round, evaluations: all } }, nowMs);
 }
 
 function judge(campaign: CampaignState, nowMs: number): CampaignState {
-  const { baseline, round, rules } = campaign;
-  const verdict = gate(baseline ?? [], round?.evaluations ?? [], rules.gateMarginPoints);
+  const { baseline, latest, round } = campaign;
+  const verdict = gate([baseline ?? [], latest ?? []], round?.evaluations ?? [], campaign.gate);
   if (verdict.passed) return withPhase(campaign, "canary");
+  return reject(campaign, { kind: "rejected", reason: verdict.reason }, nowMs);
+}
+
+function reject(
+  campaign: CampaignState,
+  { kind, reason }: { readonly kind: "rejected" | "rolled-back"; readonly reason: string },
+  nowMs: number,
+): CampaignState {
   const rejections = campaign.rejections + 1;
-  const after = { ...closed(campaign, "rejected", verdict.reason, nowMs), rejections };
+  const after = { ...closed(campaign, kind, reason, nowMs), rejections };
   if (rejections < REJECTIONS_MAX) return nextRound(after, nowMs);
-  return end(after, "stopped", `${rejections} rounds were rejected: ${verdict.reason}`, nowMs);
+  return end(after, "stopped", `${rejections} rounds were rejected: ${reason}`, nowMs);
+}
+
+/** What the next round trains on top of is served no more: its result would be of no use. */
+function withdrawn(
+  campaign: CampaignState,
+  version: string,
+  why: string,
+  nowMs: number,
+): CampaignState {
+  if (campaign.good.version !== version) return campaign;
+  const reason = `${version} was rolled back: ${why}`;
+  return end(closed(campaign, "abandoned", reason, nowMs), "stopped", reason, nowMs);
 }
 
 function promote(campaign: CampaignState, nowMs: number): CampaignState {
@@ -164,9 +201,7 @@ function startRound(campaign: CampaignState, nowMs: number): CampaignState {
     startedMs: nowMs,
     deadlineMs: nowMs + campaign.pace.deadlineMs,
     endedMs: null,
-    regions: campaign.regions.map((region) => {
-      return { region, phase: "silent", reason: "has not answered", edges: [], partial: null };
-    }),
+    regions: silentRegions(campaign.regions),
     version: null,
     training: null,
     evaluations: [],
@@ -190,15 +225,7 @@ function reported(campaign: CampaignState, report: RegionReport): CampaignState 
   if (round.phase !== "planned" && round.phase !== "offered" && round.phase !== "training") {
     return campaign;
   }
-  return withRegion(campaign, report.region, (region) => {
-    if (region.phase !== "silent" && region.phase !== "open") return region;
-    const { reason, edges, partial } = report;
-    if (report.done) {
-      return { ...region, phase: partial === null ? "excluded" : "done", reason, edges, partial };
-    }
-    const open: RegionRound = { ...region, phase: "open", reason, edges };
-    return JSON.stringify(open) === JSON.stringify(region) ? region : open;
-  });
+  return withRound(campaign, withReport(round, report));
 }
 
 /** Goes on through every phase whose work is done. */
@@ -213,12 +240,14 @@ function advanceOnce(campaign: CampaignState, round: RoundState, nowMs: number):
   const isPast = nowMs >= patienceEndsMs(campaign, round);
   switch (round.phase) {
     case "planned":
-      return withPhase(campaign, "offered");
+      // A goal is split first, by the edges that are ready.
+      return campaign.pace.goal === 0 ? withPhase(campaign, "offered") : campaign;
     case "offered":
     case "training": {
       const waiting = round.regions.some(({ phase }) => phase === "silent" || phase === "open");
-      if (!waiting || isPast) return withPhase(giveUp(campaign), "collecting");
-      const answered = round.regions.some(({ phase }) => phase !== "silent");
+      if (!waiting || isPast)
+        return withPhase(withRound(campaign, withoutTheSilent(round)), "collecting");
+      const answered = round.regions.some(({ phase }) => phase !== "silent" && phase !== "excluded");
       return answered && round.phase === "offered" ? withPhase(campaign, "training") : campaign;
     }
     case "collecting":
@@ -241,38 +270,8 @@ function quorumMet(campaign: CampaignState, round: RoundState, nowMs: number): C
   return abandon(campaign, reason, nowMs);
 }
 
-/** Past the deadline: whoever has not said the last word is left out, and every edge has an end. */
-function giveUp(campaign: CampaignState): CampaignState {
-  let next = campaign;
-  for (const { region } of campaign.round?.regions ?? []) {
-    next = withRegion(next, region, (state) => {
-      if (state.phase !== "silent" && state.phase !== "open") return state;
-      const reason = state.phase === "silent" ? "did not answer" : "said no last word in time";
-      return leftOut(state, "late", reason);
-    });
-  }
-  return next;
-}
-
-/** A region whose sum doesn't arrive: what its edges did isn't in the round. */
-function leftOut(region: RegionRound, bucket: BucketName, reason: string): RegionRound {
-  const edges = region.edges.map((edge) => {
-    const isUnsettled = edge.bucket === "training" || edge.bucket === "included";
-    return isUnsettled ? { ...edge, bucket, reason } : edge;
-  });
-  return { ...region, phase: "excluded", reason, edges };
-}
-
-function withRegion(
-  campaign: CampaignState,
-  name: string,
-  next: (region: RegionRound) => RegionRound,
-): CampaignState {
-  const { round } = campaign;
-  if (round === null) return campaign;
-  const regions = round.regions.map((region) => (region.region === name ? next(region) : region));
-  const isChanged = regions.some((region, i) => region !== round.regions[i]);
-  return isChanged ? { ...campaign, round: { ...round, regions } } : campaign;
+function withRound(campaign: CampaignState, round: RoundState): CampaignState {
+  return round === campaign.round ? campaign : { ...campaign, round };
 }
 
 function withPhase(campaign: CampaignState, phase: RoundPhase): CampaignState {

@@ -8,7 +8,13 @@ import {
   RoundOfferSchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { sha256Pattern } from "../../proto/ids.ts";
-import { artifactOf, modelVersionOf, type VersionRecord } from "../catalogue/model-record.ts";
+import {
+  type ArtifactRef,
+  artifactOf,
+  modelVersionOf,
+  type VersionRecord,
+} from "../catalogue/model-record.ts";
+import { normMaxOf, privacyOffer } from "../privacy/privacy-offer.ts";
 import type { RegionReport } from "./campaign-event.ts";
 import type { BucketName, CampaignState, EdgeRound, RegionPartialRef } from "./campaign-state.ts";
 
@@ -26,9 +32,17 @@ const bucketNames: Record<Bucket, BucketName> = {
   [Bucket.DECLINED]: "declined",
 };
 
-/** The offer of the round under way. Requires: there is one; `version` is the good one's record. */
-export function offerOf(campaign: CampaignState, version: VersionRecord): RoundOffer {
-  const { params, round, good } = campaign;
+/**
+ * The round under way as it is offered to a region. Requires: there is one; `version` is the good
+ * one's record, `start` the adapter state that edges train from.
+ */
+export function offerOf(
+  campaign: CampaignState,
+  version: VersionRecord,
+  region: string,
+  start: ArtifactRef | null = campaign.good.training?.state ?? null,
+): RoundOffer {
+  const { params, round, pace } = campaign;
   const { seed, finalRateShare: _, ...settings } = params;
   const number = round?.number ?? 0;
   return create(RoundOfferSchema, {
@@ -36,9 +50,10 @@ export function offerOf(campaign: CampaignState, version: VersionRecord): RoundO
     round: number,
     model: campaign.model,
     version: modelVersionOf(version),
-    ...(good.training === null ? {} : { adapterState: artifactOf(good.training.state) }),
+    ...(start === null ? {} : { adapterState: artifactOf(start) }),
     params: {
       ...settings,
+      normMax: normMaxOf(campaign),
       learningRate: learningRateOf(campaign, number),
       timeLimitMs: Math.floor(campaign.pace.deadlineMs * TRAINING_SHARE),
       // Another seed each round: the same start and data would only give the same delta again.
@@ -47,6 +62,9 @@ export function offerOf(campaign: CampaignState, version: VersionRecord): RoundO
     ...(campaign.replay === null ? {} : { replay: artifactOf(campaign.replay) }),
     deadlineMs: BigInt(round?.deadlineMs ?? 0),
     quorum: 1,
+    goal: round?.regions.find((one) => one.region === region)?.goal ?? 0,
+    overSelection: pace.overSelection,
+    ...privacyOffer(campaign),
   });
 }
 
@@ -99,6 +117,9 @@ function edgeRoundOf(outcome: EdgeOutcome): EdgeRound {
     lossAfter: finite(outcome.lossAfter),
     step: outcome.step,
     steps: outcome.steps,
+    loss: finite(outcome.loss),
+    receivedBytes: Number(outcome.receivedBytes),
+    totalBytes: Number(outcome.totalBytes),
   };
 }
 

@@ -34,11 +34,13 @@ function campaignOf(rounds: number, regions = ["eu", "us"], quorum = 1): Campaig
 }
 
 const home = (exact: number): Evaluation[] => {
-  return [{ dataset: "home", public: true, examples: 100, exact, edges: ["eu/eu-1"] }];
+  const edges = ["eu/eu-1"];
+  return [{ dataset: "home", public: true, examples: 100, exact, edges, counts: [] }];
 };
 const edgeOf = (edge: string, bucket: "training" | "included") => {
   const numbers = { examples: 10, deltaBytes: 5, norm: 1, lossBefore: 2, lossAfter: 1 };
-  return { edge, bucket, reason: "", ...numbers, step: 1, steps: 2 };
+  const upload = { loss: 0, receivedBytes: 0, totalBytes: 0 };
+  return { edge, bucket, reason: "", ...numbers, step: 1, steps: 2, ...upload };
 };
 const partial: RegionPartialRef = {
   ...{ artifact, weight: 10, contributors: ["x"], rank: 16, alpha: 32 },

@@ -23,7 +23,7 @@ function offer(number: number, rounds: number, finalRateShare = 0.2) {
     round: { number, deadlineMs: 1, regions: [] },
     ...z.strictObject(planSections).parse({}),
   } as unknown as CampaignState;
-  return offerOf(campaign, version);
+  return offerOf(campaign, version, "eu");
 }
 
 const rateOf = (number: number, rounds: number, share?: number) =>
