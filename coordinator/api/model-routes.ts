@@ -1,4 +1,4 @@
-// The operator's routes for models: publish, look, roll out, roll back.
+// The operator's routes for models: publish and look.
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Catalogue } from "../catalogue/catalogue.ts";
@@ -15,14 +15,13 @@ const publishSchema = z.strictObject({
   heldout: artifactRefSchema.optional(),
 });
 
-const rolloutSchema = z.strictObject({
-  version: z.string().min(1).max(160),
-  /** Serve it although it was rejected. */
-  force: z.boolean().default(false),
-});
+/** How a model is told: its record, and how far what is served has come. */
+export function modelView(fleet: Fleet) {
+  return (model: ModelRecord) => ({ ...model, rollout: progressOf(model, fleet) });
+}
 
 export function modelRoutes(catalogue: Catalogue, fleet: Fleet): Hono {
-  const view = (model: ModelRecord) => ({ ...model, rollout: progressOf(model, fleet) });
+  const view = modelView(fleet);
   const app = new Hono();
   app.get("/v1/models", (c) => c.json({ models: catalogue.models().map(view) }));
   app.get("/v1/models/:model", (c) => {
@@ -37,26 +36,14 @@ export function modelRoutes(catalogue: Catalogue, fleet: Fleet): Hono {
     );
     return c.json({ version: version.version }, isNew ? 201 : 200);
   });
-  app.post("/v1/models/:model/rollout", async (c) => {
-    const { version, force } = await readBody(c, rolloutSchema);
-    const { model } = catalogue.model(c.req.param("model"));
-    const named = version.includes("@") ? version : `${model}@${version}`;
-    if (catalogue.version(named).model !== model) {
-      return c.json({ error: otherModel(named, model) }, 400);
-    }
-    return c.json(view(catalogue.serve(named, "rollout", force)));
-  });
-  app.post("/v1/models/:model/rollback", async (c) => {
-    await readBody(c, z.strictObject({}));
-    return c.json(view(catalogue.rollback(c.req.param("model"))));
-  });
   return app;
 }
 
-function progressOf(model: ModelRecord, fleet: Fleet): RolloutProgress | null {
-  return model.served === null ? null : rolloutProgress(model.model, model.served, fleet.edges());
-}
-
-function otherModel(version: string, model: string) {
-  return { code: "invalid-argument", message: `${version} isn't of ${model}`, param: "version" };
+function progressOf({ model, served, trial }: ModelRecord, fleet: Fleet): RolloutProgress | null {
+  if (served === null) return null;
+  // Those that try another version are not on the way to this one.
+  const others = fleet.edges().filter(({ region, edge }) => {
+    return !(trial?.edges.includes(`${region}/${edge.edge}`) ?? false);
+  });
+  return rolloutProgress(model, served, others);
 }

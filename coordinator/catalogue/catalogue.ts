@@ -20,7 +20,7 @@ import {
   type VersionRecord,
   versionRecordSchema,
 } from "./model-record.ts";
-import { desiredRevision, rollbackTarget, withServed } from "./served-history.ts";
+import { desiredRevision, rollbackTarget, withServed, withTrial } from "./served-history.ts";
 
 const MODELS_MAX = 1_000;
 const VERSIONS_MAX = 10_000;
@@ -159,12 +159,25 @@ export class Catalogue {
     });
   }
 
+  /**
+   * Has some edges, `<region>/<edge>`, serve another version than the rest; null ends that.
+   * Faults: `not-found`.
+   */
+  tryOn(name: string, trial: ModelRecord["trial"]): ModelRecord {
+    if (trial !== null) this.version(trial.version);
+    return this.#change(name, (model) => withTrial(model, trial));
+  }
+
   desired(): DesiredState {
     const models = this.models();
     const served = models.flatMap((model) => model.served ?? []);
+    const trials = models.flatMap(({ trial }) => trial ?? []);
     return create(DesiredStateSchema, {
       revision: desiredRevision(models),
       models: served.map((version) => modelVersionOf(this.version(version))),
+      trials: trials.map(({ version, edges }) => {
+        return { version: modelVersionOf(this.version(version)), edges };
+      }),
     });
   }
 
@@ -172,7 +185,7 @@ export class Catalogue {
     if (this.#records.list("model.").length >= MODELS_MAX) throw full("models", MODELS_MAX);
     const model = modelId(name);
     const sets = { replay: null, heldout: null };
-    return { model, versions: 0, served: null, changes: 0, history: [], ...sets };
+    return { model, versions: 0, served: null, trial: null, changes: 0, history: [], ...sets };
   }
 
   #alreadyPublished(model: ModelRecord, draft: VersionDraft): VersionRecord | undefined {

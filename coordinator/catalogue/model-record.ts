@@ -30,12 +30,16 @@ export const modelNameSchema = z.string().regex(modelPattern);
 export const evaluationSchema = z.strictObject({
   /** Name of the data, e.g. home or a dialect. */
   dataset: z.string(),
-  /** Whether it is the model's public set, which the gate watches; else edges' private ones. */
+  /** Whether it is the model's public set; else edges' private ones of that name. */
   public: z.boolean(),
   examples: z.int().min(0),
   exact: z.int().min(0),
   /** Edges that evaluated, sorted. */
   edges: z.array(z.string()),
+  /** Of each such edge, for private sets. */
+  counts: z
+    .array(z.strictObject({ edge: z.string(), examples: z.int().min(0), exact: z.int().min(0) }))
+    .default([]),
 });
 export type Evaluation = z.infer<typeof evaluationSchema>;
 
@@ -81,7 +85,7 @@ export const versionRecordSchema = z.strictObject({
 });
 export type VersionRecord = z.infer<typeof versionRecordSchema>;
 
-export const servedReasons = ["publish", "rollout", "rollback", "round"] as const;
+export const servedReasons = ["publish", "rollout", "rollback", "round", "promote"] as const;
 export type ServedReason = (typeof servedReasons)[number];
 
 export const modelRecordSchema = z.strictObject({
@@ -89,7 +93,12 @@ export const modelRecordSchema = z.strictObject({
   /** How many versions there are. */
   versions: z.int().min(0),
   served: z.string().nullable(),
-  /** How often `served` has changed; grows for ever, while `history` is cut. */
+  /** A version that some edges serve instead, `<region>/<edge>`, while it is watched there. */
+  trial: z
+    .strictObject({ version: z.string(), edges: z.array(z.string()) })
+    .nullable()
+    .default(null),
+  /** How often `served` or `trial` has changed; grows for ever, while `history` is cut. */
   changes: z.int().min(0),
   history: z.array(
     z.strictObject({ version: z.string(), atMs: z.int(), why: z.enum(servedReasons) }),

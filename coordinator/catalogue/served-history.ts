@@ -1,23 +1,30 @@
-// Which version of a model is served, and which one a rollback returns to. Pure.
+// Which version of a model is served, which one is tried, and which one a rollback returns to. Pure.
 import type { ModelRecord, ServedReason } from "./model-record.ts";
 
 /** Changes remembered for each model. */
 export const HISTORY_MAX = 100;
 
-/** The record once another version is served. */
+/** The record once another version is served by everybody; a trial ends with that. */
 export function withServed(
   record: ModelRecord,
   version: string,
   why: ServedReason,
   atMs: number,
 ): ModelRecord {
-  if (record.served === version) return record;
+  if (record.served === version) return withTrial(record, null);
   return {
     ...record,
     served: version,
+    trial: null,
     changes: record.changes + 1,
     history: [...record.history, { version, atMs, why }].slice(-HISTORY_MAX),
   };
+}
+
+/** The record once these edges try another version than the served one; null ends the trial. */
+export function withTrial(record: ModelRecord, trial: ModelRecord["trial"]): ModelRecord {
+  if (JSON.stringify(record.trial) === JSON.stringify(trial)) return record;
+  return { ...record, trial, changes: record.changes + 1 };
 }
 
 /**

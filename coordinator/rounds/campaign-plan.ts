@@ -17,8 +17,8 @@ import {
   trainDefaults,
   trainParamsSchema,
 } from "./params.ts";
-import { paceOutOfRules, paceRefusal } from "./plan/pace-plan.ts";
-import { planSections } from "./plan/plan-sections.ts";
+import { paceRefusal } from "./plan/pace-plan.ts";
+import { outOfRules, planSections } from "./plan/plan-sections.ts";
 
 const wholeRequestSchema = z.strictObject({
   ...planSections,
@@ -30,7 +30,7 @@ const wholeRequestSchema = z.strictObject({
   replay: artifactRefSchema.optional(),
   heldout: artifactRefSchema.optional(),
 });
-export const campaignRequestSchema = z.preprocess(paceOutOfRules, wholeRequestSchema);
+export const campaignRequestSchema = z.preprocess(outOfRules, wholeRequestSchema);
 export type CampaignRequest = z.infer<typeof campaignRequestSchema>;
 
 /**

@@ -10,6 +10,7 @@ import {
 import { namePattern, regionId } from "../../proto/ids.ts";
 import { subjects } from "../../proto/subjects.ts";
 import type { NatsLink } from "../../runtime/nats/connection.ts";
+import { RoundPrivacy } from "../privacy/round-privacy.ts";
 import type { RecordStore } from "../records/record-store.ts";
 import type { ActivityRunOptions } from "./activity-run.ts";
 import { type CampaignRequest, planCampaign } from "./campaign-plan.ts";
@@ -26,7 +27,7 @@ import { reportOf } from "./round-messages.ts";
 const CAMPAIGNS_MAX = 10_000;
 const TAKEN_TIMEOUT_MS = 5_000;
 
-export interface CampaignsOptions extends Omit<ActivityRunOptions, "nats"> {
+export interface CampaignsOptions extends Omit<ActivityRunOptions, "nats" | "privacy"> {
   readonly records: RecordStore;
   readonly nats: NatsLink;
   /** Regions that take part. */
@@ -36,18 +37,27 @@ export interface CampaignsOptions extends Omit<ActivityRunOptions, "nats"> {
 export type CampaignListener = (campaign: CampaignState) => void;
 
 export class Campaigns {
+  readonly privacy: RoundPrivacy;
   readonly #options: CampaignsOptions;
   readonly #runners = new Map<string, CampaignRunner>();
   readonly #listeners = new Set<CampaignListener>();
   readonly #subscription: { stop(): void };
+  readonly #unwatch: () => void;
   /** Being told just now. */
   readonly #taken = new Set<string>();
 
   constructor(options: CampaignsOptions) {
     this.#options = options;
+    this.privacy = new RoundPrivacy(options);
     for (const { id } of this.list().filter((campaign) => !isOver(campaign))) this.#run(id);
     this.#subscription = options.nats.subscribe(subjects.roundStatuses, async ({ body }) => {
       await this.#onStatus(fromBinary(RegionRoundStatusSchema, body));
+    });
+    this.#unwatch = options.rollouts.onState(({ phase, version, reason }) => {
+      if (phase !== "rolled-back") return;
+      for (const runner of this.#runners.values()) {
+        runner.dispatch({ kind: "withdrawn", version, reason });
+      }
     });
   }
 
@@ -95,6 +105,7 @@ export class Campaigns {
     }
     const id = this.#freeId(request.model, clock.now());
     const campaign = planCampaign(id, request, { catalogue, regions, nowMs: clock.now() });
+    this.privacy.begin(campaign);
     writeCampaign(records, campaign);
     this.#tell(campaign);
     this.#run(id);
@@ -116,6 +127,7 @@ export class Campaigns {
   /** Leaves everything for the next process. */
   close(): void {
     this.#subscription.stop();
+    this.#unwatch();
     for (const runner of this.#runners.values()) runner.stop();
     this.#runners.clear();
   }
@@ -125,7 +137,10 @@ export class Campaigns {
       if (isOver(campaign)) this.#runners.delete(id);
       this.#tell(campaign);
     };
-    this.#runners.set(id, new CampaignRunner(id, { ...this.#options, onState }));
+    this.#runners.set(
+      id,
+      new CampaignRunner(id, { ...this.#options, privacy: this.privacy, onState }),
+    );
   }
 
   #tell(campaign: CampaignState): void {

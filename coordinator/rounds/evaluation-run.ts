@@ -60,7 +60,8 @@ export async function evaluatePublic(
     if (reply.failed === "" && reply.examples > 0) {
       const { examples, exact } = reply;
       const name = datasetName(task.version.model, dataset.name);
-      return { dataset: name, public: true, examples, exact, edges: [nameOf(edge)] };
+      const edges = [nameOf(edge)];
+      return { dataset: name, public: true, examples, exact, edges, counts: [] };
     }
     reason = `${nameOf(edge)}: ${reply.failed || "it evaluated no example"}`;
   }
@@ -80,13 +81,18 @@ export async function evaluatePrivate(
   for (const { edge, reply } of replies) {
     // An edge without private examples has nothing to say; one that failed is missing below.
     if (reply.failed !== "" || reply.examples === 0) continue;
-    const empty = { dataset: reply.dataset, public: false, examples: 0, exact: 0, edges: [] };
-    const known = sets.get(reply.dataset) ?? empty;
-    sets.set(reply.dataset, {
+    const { dataset, examples } = reply;
+    const empty = { dataset, public: false, examples: 0, exact: 0, edges: [], counts: [] };
+    const known = sets.get(dataset) ?? empty;
+    const exact = Math.min(reply.exact, examples);
+    const counts = [...known.counts, { edge: nameOf(edge), examples, exact }];
+    counts.sort((a, b) => (a.edge < b.edge ? -1 : 1));
+    sets.set(dataset, {
       ...known,
-      examples: known.examples + reply.examples,
-      exact: known.exact + Math.min(reply.exact, reply.examples),
-      edges: [...known.edges, nameOf(edge)].sort(),
+      examples: known.examples + examples,
+      exact: known.exact + exact,
+      edges: counts.map((one) => one.edge),
+      counts,
     });
   }
   return [...sets.values()].sort((a, b) => (a.dataset < b.dataset ? -1 : 1));

@@ -30,6 +30,6 @@ function noteEvaluations(
 }
 
 function verdictOf({ phase }: RoundState): VersionRecord["verdict"] | undefined {
-  if (phase === "canary" || phase === "promoted") return "accepted";
-  return phase === "rejected" ? "rejected" : undefined;
+  if (phase === "promoted") return "accepted";
+  return phase === "rejected" || phase === "rolled-back" ? "rejected" : undefined;
 }

@@ -47,14 +47,11 @@ export const trainDefaults: TrainPlan = {
 
 /** How the rounds are judged. */
 export const roundRulesSchema = z.strictObject({
-  /** Points of exact match that a round may cost the public set against the campaign's start. */
-  gateMarginPoints: z.number().min(0).max(100),
   /** Examples of each set that an evaluation takes. */
   examplesMax: z.int().min(1).max(10_000),
 });
 export type RoundRules = z.infer<typeof roundRulesSchema>;
 
 export const ruleDefaults: RoundRules = {
-  gateMarginPoints: 5,
   examplesMax: 100,
 };

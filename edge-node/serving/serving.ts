@@ -56,6 +56,7 @@ export function openServing(config: EdgeConfig, { log, clock, onStop }: ServingS
   const serving: Serving = {
     models,
     versions: new Versions({
+      name: `${region}/${edge}`,
       dir: config.dir,
       files: config.models,
       models,

@@ -9,6 +9,7 @@ import type { ServedModels } from "../serving/served-models.ts";
 import type { HeldArtifact } from "./artifact-holder.ts";
 import { DesiredFile } from "./desired-file.ts";
 import { DesiredRevisions } from "./desired-revisions.ts";
+import { desiredOf } from "./desired-share.ts";
 import { type ArtifactRef, fileGoal, goalOf, type ModelGoal } from "./model-goal.ts";
 import type { StartEngine } from "./model-host.ts";
 import { ModelReconciler, type Progress, type VersionLease } from "./model-reconciler.ts";
@@ -16,6 +17,8 @@ import { ModelReconciler, type Progress, type VersionLease } from "./model-recon
 export const MODELS_MAX = 64;
 
 export interface VersionsOptions {
+  /** This edge among all: `<region>/<edge>`. */
+  readonly name: string;
   readonly dir: string;
   /** Models from files of the operator's; a desired version of the same model goes before. */
   readonly files: readonly { readonly model: string; readonly path: string }[];
@@ -104,7 +107,8 @@ export class Versions {
   #apply(): void {
     const wanted = new Map<string, ModelGoal | Refusal>();
     for (const { model, path } of this.#options.files) wanted.set(model, fileGoal(model, path));
-    const desired = this.#revisions.current?.models ?? [];
+    const told = this.#revisions.current;
+    const desired = told === undefined ? [] : desiredOf(told, this.#options.name);
     for (const version of desired.slice(0, MODELS_MAX))
       wanted.set(version.model, readGoal(version));
     for (const [model, reconciler] of this.#reconcilers) {

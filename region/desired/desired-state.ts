@@ -33,6 +33,7 @@ export function desiredToText(desired: DesiredState): string {
 function checked(desired: DesiredState): DesiredState | string {
   if (desired.revision === 0n) return "it has no revision";
   if (desired.models.length > MODELS_MAX) return `more than ${MODELS_MAX} models`;
+  if (desired.trials.length > desired.models.length) return "more trials than models";
   if (desired.models.some(({ model }) => !modelPattern.test(model))) return "a wrong model name";
   return desired;
 }

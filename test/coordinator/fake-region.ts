@@ -6,9 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
+  type DesiredState,
   DesiredStateSchema,
   ModelStatus,
   RegionSummarySchema,
+  type VersionHealth,
 } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
   Bucket,
@@ -49,6 +51,11 @@ export class FakeRegion {
   readonly taken = new Set<string>();
   readonly evaluations: EvaluateCommand[] = [];
   served = "";
+  /** Every version that an edge tried by itself, in order: `<edge> <version>`. */
+  readonly tried: string[] = [];
+  /** What each edge tells of its versions. */
+  health: (edge: string) => readonly VersionHealth[] = () => [];
+  desired: DesiredState | undefined;
   desiredRevision = 0n;
   readonly #setup: FakeRegionSetup;
   readonly #nats: NatsLink;
@@ -91,7 +98,9 @@ export class FakeRegion {
     const id = regionId(region);
     this.#nats.subscribe(subjects.desired, ({ body }) => {
       const desired = fromBinary(DesiredStateSchema, body);
+      this.desired = desired;
       this.desiredRevision = desired.revision;
+      for (const edge of edges) this.#noteTrial(edge);
       this.served = desired.models[0]?.version ?? "";
     });
     this.#nats.subscribe(subjects.roundOffer(id), async ({ body, respond }) => {
@@ -128,18 +137,33 @@ export class FakeRegion {
 
   #summarize(): void {
     const { region, edges } = this.#setup;
-    const [model = ""] = this.served.split("@");
-    const models = [{ model, version: this.served, status: ModelStatus.READY, slots: 8 }];
     this.#sequence += 1n;
     const summary = create(RegionSummarySchema, {
       region,
       incarnation: 1n,
       sequence: this.#sequence,
       edges: edges.map((edge) => {
-        return { edge, status: "ready", models: this.served === "" ? [] : models };
+        const version = this.servedBy(edge);
+        const [model = ""] = version.split("@");
+        const models = [{ model, version, status: ModelStatus.READY, slots: 8 }];
+        const health = [...this.health(edge)];
+        return { edge, status: "ready", models: version === "" ? [] : models, health };
       }),
     });
     this.#nats.publish(subjects.summary(regionId(region)), toBinary(RegionSummarySchema, summary));
+  }
+
+  /** The version that an edge serves: the one it tries, or what all do. */
+  servedBy(edge: string): string {
+    const name = `${this.#setup.region}/${edge}`;
+    const trial = this.desired?.trials.find(({ edges }) => edges.includes(name));
+    return trial?.version?.version ?? this.served;
+  }
+
+  #noteTrial(edge: string): void {
+    const version = this.servedBy(edge);
+    const said = `${edge} ${version}`;
+    if (version !== this.served && !this.tried.includes(said)) this.tried.push(said);
   }
 
   async #tellAll(): Promise<void> {

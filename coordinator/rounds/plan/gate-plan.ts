@@ -28,8 +28,8 @@ export type LiveMargins = z.infer<typeof liveMarginsSchema>;
 export const gatePlanSchema = z.strictObject({
   /** Points of exact match that a version may cost the public set. */
   marginPoints: z.number().min(0).max(100).default(5),
-  /** And a region's private set: smaller, and so less sure. */
-  privateMarginPoints: z.number().min(0).max(100).default(15),
+  /** And a private set of one region: smaller, and the last rounds still move it. */
+  privateMarginPoints: z.number().min(0).max(100).default(20),
   /** Examples below which a private set proves nothing either way. */
   privateExamplesMin: z.int().min(1).max(10_000).default(10),
   /** Edges that try a version first. */
@@ -45,9 +45,30 @@ export const gatePlanSchema = z.strictObject({
   /** Least time that a version is watched at the canaries, and in each wave. */
   holdMs: z.int().min(0).max(DAY_MS).default(1_000),
   /** Longest that is waited for enough requests, where callers are few. */
-  patienceMs: z.int().min(0).max(7 * DAY_MS).default(5_000),
+  patienceMs: z
+    .int()
+    .min(0)
+    .max(7 * DAY_MS)
+    .default(5_000),
   /** How long it is watched once everybody has it. */
-  watchMs: z.int().min(0).max(7 * DAY_MS).default(60_000),
+  watchMs: z
+    .int()
+    .min(0)
+    .max(7 * DAY_MS)
+    .default(60_000),
   live: liveMarginsSchema.prefault({}),
 });
 export type GatePlan = z.infer<typeof gatePlanSchema>;
+
+/** Moves what requests and records still say of the gate in `rules` to where it belongs. */
+export function gateOutOfRules(plan: unknown): unknown {
+  if (!isRecord(plan) || !isRecord(plan.rules)) return plan;
+  const { gateMarginPoints: marginPoints, ...rules } = plan.rules;
+  if (marginPoints === undefined) return plan;
+  if (plan.gate !== undefined && !isRecord(plan.gate)) return plan;
+  return { ...plan, rules, gate: { marginPoints, ...plan.gate } };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

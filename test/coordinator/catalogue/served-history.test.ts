@@ -10,7 +10,7 @@ import {
 } from "../../../coordinator/catalogue/served-history.ts";
 
 const empty: ModelRecord = {
-  ...{ model: "m", versions: 9, served: null, changes: 0, history: [] },
+  ...{ model: "m", versions: 9, served: null, trial: null, changes: 0, history: [] },
   ...{ replay: null, heldout: null },
 };
 const rollBack = (record: ModelRecord) => {

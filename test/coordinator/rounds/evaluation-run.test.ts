@@ -63,7 +63,7 @@ test("the public set is evaluated on the first edge that manages to", async (t) 
     d: { examples: 50, exact: 1 },
   });
   t.deepEqual(await evaluatePublic(task, artifact, options), {
-    ...{ dataset: "home", public: true, examples: 50, exact: 49, edges: ["us/c"] },
+    ...{ dataset: "home", public: true, examples: 50, exact: 49, edges: ["us/c"], counts: [] },
   });
   t.deepEqual(asked, ["a", "b", "c"]);
 });
@@ -91,8 +91,17 @@ test("private sets of one name count together; an edge without one is left out",
     e: { dataset: "media", failed: "broken" },
   });
   t.deepEqual(await evaluatePrivate(task, options), [
-    { dataset: "lights", public: false, examples: 5, exact: 5, edges: ["us/c"] },
-    { dataset: "media", public: false, examples: 40, exact: 34, edges: ["us/a", "us/b"] },
+    {
+      ...{ dataset: "lights", public: false, examples: 5, exact: 5, edges: ["us/c"] },
+      counts: [{ edge: "us/c", examples: 5, exact: 5 }],
+    },
+    {
+      ...{ dataset: "media", public: false, examples: 40, exact: 34, edges: ["us/a", "us/b"] },
+      counts: [
+        { edge: "us/a", examples: 10, exact: 4 },
+        { edge: "us/b", examples: 30, exact: 30 },
+      ],
+    },
   ]);
 });
 

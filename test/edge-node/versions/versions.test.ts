@@ -37,6 +37,7 @@ async function setUp() {
     const models = new ServedModels();
     const engines: ScriptedEngine[] = [];
     const versions = new Versions({
+      name: "us/us-1",
       dir,
       files,
       models,
