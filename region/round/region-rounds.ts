@@ -17,9 +17,10 @@ import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { NatsLink, Received } from "../../runtime/nats/connection.ts";
 import { type ArtifactStore, createArtifactStore } from "../../sync/artifact/artifact-store.ts";
-import type { Objection } from "../../sync/delta/screening.ts";
-import { DeltaInbox } from "./delta-inbox.ts";
+import { countedDeltas } from "./counted-deltas.ts";
+import type { DeltaInbox } from "./delta-inbox.ts";
 import { KeyPins } from "./key-pins.ts";
+import { createMeteredInbox } from "./metered-inbox.ts";
 import { faultOfOffer } from "./offer-check.ts";
 import { sumPartial } from "./regional-partial.ts";
 import { RoundArchive } from "./round-archive.ts";
@@ -85,25 +86,15 @@ class Rounds implements RegionRounds {
     this.#options = options;
     this.#pins = pins;
     this.#deltas = deltas;
-    const screened = options.metrics.counter({
-      name: "isthmus_round_deltas_refused_total",
-      help: "Deltas that screening kept out, by reason.",
-      labels: ["reason"],
-    });
     this.#late = options.metrics.counter({
       name: "isthmus_round_deltas_late_total",
       help: "Deltas that came when their round had closed without them.",
     });
-    this.inbox = new DeltaInbox({
-      region: options.region,
+    this.inbox = createMeteredInbox({
+      ...options,
       deltas,
       pins,
-      clock: options.clock,
-      fetchArtifact: options.fetchArtifact,
-      onObjection: (edge: string, { reason, detail }: Objection) => {
-        screened.inc({ reason });
-        options.log.warn({ edge, reason, detail }, "a delta was quarantined");
-      },
+      onLeft: (done) => this.#run("letting go of a delta", done),
     });
   }
 
@@ -193,8 +184,11 @@ class Rounds implements RegionRounds {
 
   async #sum(runner: RoundRunner): Promise<void> {
     try {
-      const stores = { deltas: this.#deltas, artifacts: this.#options.store };
-      const partial = await sumPartial(runner.state, stores);
+      const { dir, store: artifacts, fetchArtifact } = this.#options;
+      const partial = await sumPartial(runner.state, {
+        ...{ deltas: this.#deltas, artifacts, fetchArtifact, scratchDir: join(dir, "sums") },
+        counted: countedDeltas(this.#archive.list(), runner),
+      });
       runner.onEnd(this.#options.store.pin(sha256(partial.artifact!.sha256)));
       await runner.step({ kind: "summed", partial });
     } catch (thrown) {

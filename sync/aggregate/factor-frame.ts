@@ -2,12 +2,16 @@
 // every invertible G, and it matters to what comes next: directions whose factors are both small
 // hardly learn, and an optimizer's memory means something only while coordinates keep theirs.
 //
-// So A gets orthonormal rows times the length of the start's, as a fresh adapter has them, turned
-// as close to the start's A as they go (orthogonal Procrustes); B carries the singular values.
+// So A gets orthonormal rows times the length of the start's, as a fresh adapter has them, and B
+// carries the singular values. Either the largest come first, which are what edges of a lower rank
+// train; or all are turned as close to the start's A as they go (orthogonal Procrustes), so that a
+// server optimizer finds its coordinates again.
 import type { LoraFactors } from "./lora-aggregation.ts";
 import { frobeniusNorm, type Matrix, matrix, multiply, scaled, transpose } from "./matrix.ts";
 import type { ProductSpectrum } from "./rank-truncation.ts";
 import { rowBasis, rowOf, singularVectors } from "./singular-values.ts";
+
+export type FrameOrder = "largest-first" | "like-start";
 
 /**
  * The leading `rank` directions of a product as factors of exactly that rank, near the start's.
@@ -17,9 +21,9 @@ export function frameFactors(
   { left, values, right }: ProductSpectrum,
   rank: number,
   start: LoraFactors,
+  order: FrameOrder,
 ): LoraFactors {
   const frame = completeFrame(right, values, rank, start.a);
-  const turn = nearestRotation(multiply(start.a, transpose(frame)));
   const length = frobeniusNorm(start.a) / Math.sqrt(rank) || 1;
   const b = matrix(left.columns, rank);
   for (let k = 0; k < Math.min(rank, values.length); k++) {
@@ -27,6 +31,8 @@ export function frameFactors(
     const weight = values[k]! / length;
     for (let i = 0; i < direction.length; i++) b.data[i * rank + k] = direction[i]! * weight;
   }
+  if (order === "largest-first") return { b, a: scaled(frame, length) };
+  const turn = nearestRotation(multiply(start.a, transpose(frame)));
   return { b: multiply(b, transpose(turn)), a: scaled(multiply(turn, frame), length) };
 }
 

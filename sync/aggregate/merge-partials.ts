@@ -43,7 +43,8 @@ export async function mergePartials(
   );
 }
 
-function assertDisjoint(partials: readonly RegionPartial[]): void {
+/** Faults: `invalid-argument` for a region or contributor that comes twice, or a bad weight. */
+export function assertDisjoint(partials: readonly RegionPartial[]): void {
   const seen = new Set<string>();
   for (const { region, weight, contributors } of partials) {
     if (!(weight > 0 && Number.isFinite(weight))) {

@@ -20,6 +20,15 @@ export class TierGeometry {
     return geometry;
   }
 
+  /** Of lengths alone, for rules that look at nothing else. */
+  static ofNorms(norms: readonly number[]): TierGeometry {
+    const geometry = new TierGeometry(norms.length);
+    for (const [i, norm] of norms.entries()) {
+      geometry.#products[i * norms.length + i] = norm * norm;
+    }
+    return geometry;
+  }
+
   /** Takes in one tensor of every member, in the members' order. */
   add(tensors: readonly Vector[]): void {
     for (let i = 0; i < this.count; i++) {

@@ -1,0 +1,73 @@
+// From the regions' stacks to the next global adapter: all stacks side by side, divided by the
+// weights, are the exact mean of the edges' updates; what is kept of it is the best adapter of the
+// campaign's rank. Source: Wang et al., "FLoRA", arXiv 2409.05976 (stacking), with the truncation
+// in factored form.
+import { Fault } from "../../proto/fault.ts";
+import type { TensorMap } from "../delta/tensor-map.ts";
+import { type FrameOrder, frameFactors } from "./factor-frame.ts";
+import { type FactorPair, joinPairs, pairOf, tensorsOf, weightsOf } from "./lora-stack.ts";
+import { scaled } from "./matrix.ts";
+import { assertDisjoint, type RegionPartial } from "./merge-partials.ts";
+import { productSpectrum } from "./rank-truncation.ts";
+
+export interface StackMerge {
+  /** The adapter as f32 tensors of the start's layout. */
+  readonly tensors: TensorMap;
+  /** Share of the exact mean's squared norm that the campaign's rank holds, 0 to 1. */
+  readonly kept: number;
+}
+
+export interface StackMergeOptions {
+  /** alpha / rank of the campaign. */
+  readonly scale: number;
+  readonly order: FrameOrder;
+  /** Called between weights, so that a long merge lets others have their turn. */
+  readonly breathe?: () => Promise<void>;
+}
+
+/**
+ * Merges stacks on the start that their edges trained from. The same stacks give the same bytes in
+ * any order. Memory: the stacks. Faults: `invalid-argument` for no stacks, a region or contributor
+ * that comes twice, weights that aren't positive, or stacks of other weights than the start's.
+ */
+export async function mergeStacks(
+  start: TensorMap,
+  partials: readonly RegionPartial[],
+  { scale, order, breathe }: StackMergeOptions,
+): Promise<StackMerge> {
+  assertDisjoint(partials);
+  if (partials.length === 0) throw new Fault("invalid-argument", "nothing to merge");
+  const sorted = [...partials].sort((x, y) => (x.region < y.region ? -1 : 1));
+  const total = sorted.reduce((sum, { weight }) => sum + weight, 0);
+  const stacks: TensorMap[] = [];
+  for (const { region, load } of sorted) stacks.push(complete(start, await load(), region));
+  const merged = new Map<string, FactorPair>();
+  let whole = 0;
+  let kept = 0;
+  for (const weight of weightsOf(start)) {
+    const from = pairOf(start, weight);
+    const { a, b } = joinPairs(stacks.map((stack) => pairOf(stack, weight)));
+    const spectrum = productSpectrum({ a, b: scaled(b, 1 / (total * scale)) });
+    const rank = from.a.rows;
+    merged.set(weight, frameFactors(spectrum, rank, from, order));
+    for (const [k, value] of spectrum.values.entries()) {
+      whole += value ** 2;
+      if (k < rank) kept += value ** 2;
+    }
+    await breathe?.();
+  }
+  return { tensors: tensorsOf(merged), kept: whole > 0 ? kept / whole : 1 };
+}
+
+/** A stack of just the start's weights, each with both factors of the right sides. */
+function complete(start: TensorMap, stack: TensorMap, region: string): TensorMap {
+  const names = new Set([...start.keys(), ...stack.keys()]);
+  for (const name of names) {
+    const shape = stack.get(name)?.shape;
+    const side = name.endsWith(".lora_a") ? 1 : 0;
+    if (shape?.length !== 2 || shape[side] !== start.get(name)?.shape[side]) {
+      throw new Fault("invalid-argument", `the stack of ${region} doesn't fit at ${name}`);
+    }
+  }
+  return stack;
+}
