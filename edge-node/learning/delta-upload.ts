@@ -6,6 +6,7 @@ import { z } from "zod";
 import { type DeltaManifest, DeltaManifestSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { pause } from "../../sync/artifact/pause.ts";
+import { chunksOfManifest, hashOfChunk } from "../../sync/delta/chunks.ts";
 
 const PIECE_BYTES = 8 << 20;
 const REQUEST_MAX_MS = 60_000;
@@ -26,7 +27,10 @@ export interface DeltaUploadOptions {
 export interface UploadOutcome {
   /** The region has the delta and counts it. */
   readonly included: boolean;
-  /** The region's last word, e.g. included, duplicate, late, quarantined. */
+  /**
+   * The region's last word, e.g. included, duplicate, late, quarantined; or damaged, when the file
+   * here is no longer what was signed.
+   */
   readonly status: string;
   readonly reason: string;
 }
@@ -42,6 +46,13 @@ const lastWords = ["included", "duplicate", "late", "quarantined", "conflict", "
 
 /** Resolves with the region's last word. Faults: `cancelled`. */
 export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOutcome> {
+  if (!(await isSound(options))) {
+    return {
+      included: false,
+      status: "damaged",
+      reason: "the delta on this edge's disk is damaged",
+    };
+  }
   await using file = await open(options.path);
   let delayMs = FIRST_DELAY_MS;
   let trouble = "the region gave no answer";
@@ -58,6 +69,21 @@ export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOu
     delayMs = Math.min(delayMs * 2, DELAY_MAX_MS);
   }
   return { included: false, status: "late", reason: trouble.slice(0, REASON_LENGTH_MAX) };
+}
+
+/**
+ * Whether the file is what its manifest says, chunk by chunk: a region would ask for a damaged one
+ * again and again.
+ */
+async function isSound({ path, manifest }: DeltaUploadOptions): Promise<boolean> {
+  await using file = await open(path);
+  const { total, chunkBytes, hashes } = chunksOfManifest(manifest);
+  const buffer = Buffer.alloc(Math.min(chunkBytes, total));
+  for (const [i, hash] of hashes.entries()) {
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, i * chunkBytes);
+    if (!Buffer.from(hash).equals(hashOfChunk(buffer.subarray(0, bytesRead)))) return false;
+  }
+  return (await file.stat()).size === total;
 }
 
 /** One try from the manifest on. Throws when it makes sense to try again. */

@@ -1,56 +1,60 @@
 // Takes deltas in: first the signed manifest, then the bytes. A delta is acknowledged once its
 // bytes are on disk and the round's log says that it is included.
+import { createHash } from "node:crypto";
+import { join } from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { DeltaManifest } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
-import type { RegionId } from "../../proto/ids.ts";
+import { type RegionId, sha256, sha256Pattern } from "../../proto/ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
 import type { ContentRange } from "../../sync/artifact/byte-range.ts";
+import { formatFromWire, formatOfRound } from "../../sync/delta/codec/delta-format.ts";
+import { type DeltaContents, scanDelta } from "../../sync/delta/codec/delta-numbers.ts";
+import { isManifestSigned } from "../../sync/delta/delta-manifest.ts";
+import { layoutOfRank } from "../../sync/delta/rank-slice.ts";
 import {
   type DeltaExpectation,
   type Objection,
   screenDelta,
   screenManifest,
 } from "../../sync/delta/screening.ts";
-import type { TensorLayout, TensorMap } from "../../sync/delta/tensor-map.ts";
-import { readSafetensors } from "../../sync/formats/safetensors.ts";
+import type { TensorLayout } from "../../sync/delta/tensor-map.ts";
+import { answer, type DeltaAnswer, reasonOf, receiving } from "./delta-answer.ts";
 import { expectedLayout } from "./expected-layout.ts";
-import { IncomingDelta } from "./incoming-delta.ts";
+import { IncomingDelta, type Reception } from "./incoming-delta.ts";
 import type { KeyPins } from "./key-pins.ts";
-import { type Admission, admitDelta } from "./round-decision.ts";
+import { admitDelta } from "./round-decision.ts";
 import type { RoundRunner } from "./round-runner.ts";
 
-export type DeltaStatus =
-  | "receiving"
-  | "included"
-  /** A piece came before the manifest that says what it is. */
-  | "manifest-first"
-  /** The piece starts elsewhere than at `received`. */
-  | "offset"
-  | Exclude<Admission, "welcome">;
-
-export interface DeltaAnswer {
-  readonly status: DeltaStatus;
-  readonly reason: string;
-  /** Bytes here, of the total that the manifest states. */
-  readonly received: number;
-  readonly total: number;
-}
+/** Damaged chunks of one edge in one round before its delta is quarantined. */
+export const BAD_CHUNKS_MAX = 8;
 
 export interface DeltaInboxOptions {
   readonly region: RegionId;
   readonly deltas: ArtifactStore;
+  /** Folder for deltas on their way, on the disk of `deltas`. */
+  readonly incomingDir: string;
   readonly pins: KeyPins;
   readonly clock: Clock;
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   readonly onObjection: (edge: string, objection: Objection) => void;
+  readonly onBadChunk: (edge: string) => void;
+  /** Told of files being let go of once a round runs no more. */
+  readonly onLeft: (done: Promise<void>) => void;
+}
+
+/** Who sends what in a round. */
+interface Arrivals {
+  /** Deltas whose manifests passed, by edge. */
+  readonly incoming: Map<string, IncomingDelta>;
+  readonly badChunks: Map<string, number>;
 }
 
 export class DeltaInbox {
   readonly #options: DeltaInboxOptions;
-  /** Manifests that passed, by edge. Lost in a crash: the edge sends its manifest again. */
-  readonly #incoming = new WeakMap<RoundRunner, Map<string, IncomingDelta>>();
+  /** Lost in a crash: the edge sends its manifest again. */
+  readonly #arrivals = new WeakMap<RoundRunner, Arrivals>();
   readonly #layouts = new WeakMap<RoundRunner, Promise<TensorLayout>>();
 
   constructor(options: DeltaInboxOptions) {
@@ -64,17 +68,19 @@ export class DeltaInbox {
     manifest: DeltaManifest,
   ): Promise<DeltaAnswer> {
     const refused = this.#admit(runner, edge, manifest.delta?.sha256 ?? "");
+    if (refused?.status === "late") await this.#noteLate(runner, edge, manifest);
     if (refused) return refused;
     const objection =
       screenManifest(manifest, await this.#expectation(runner, edge)) ??
       (await this.#pin(edge, manifest));
     if (objection) return await this.#object(runner, edge, manifest, objection);
-    const incoming = this.#incomingOf(runner);
-    await incoming.get(edge)?.interrupt();
-    const delta = new IncomingDelta(manifest, this.#options.deltas);
+    const { incoming } = this.#arrivalsOf(runner);
+    await incoming.get(edge)?.close();
+    const path = join(this.#options.incomingDir, fileNameOf(manifest));
+    const delta = new IncomingDelta(manifest, this.#options.deltas, path);
     incoming.set(edge, delta);
     if (delta.isWhole) return await this.#finish(runner, edge, delta);
-    return receiving(delta, await delta.received());
+    return this.#receiving(runner, edge, delta, await delta.received());
   }
 
   /** Takes a piece of the bytes; with the last one the delta is screened and included. */
@@ -84,31 +90,62 @@ export class DeltaInbox {
     piece: ContentRange,
     body: ReadableStream<Uint8Array> | null,
   ): Promise<DeltaAnswer> {
-    const delta = this.#incomingOf(runner).get(edge);
+    const delta = this.#arrivalsOf(runner).incoming.get(edge);
     const refused = this.#admit(runner, edge, delta?.sha256 ?? "");
     if (refused) return refused;
     if (!delta) return answer("manifest-first", "send the manifest first");
-    const reception = await delta.receive(piece, body);
+    return await this.#answer(runner, edge, delta, await delta.receive(piece, body));
+  }
+
+  async #answer(
+    runner: RoundRunner,
+    edge: string,
+    delta: IncomingDelta,
+    reception: Reception,
+  ): Promise<DeltaAnswer> {
     switch (reception.kind) {
       case "whole":
         return await this.#finish(runner, edge, delta);
       case "partial":
-        return receiving(delta, reception.received);
+        return this.#receiving(runner, edge, delta, reception.received);
       case "misplaced": {
         const { received } = reception;
         return { ...receiving(delta, received), status: "offset", reason: "go on at `received`" };
       }
-      case "corrupt": {
-        const detail = "the bytes hash to something else";
-        const objection = { reason: "hash", detail, attributable: false } as const;
-        return await this.#object(runner, edge, delta.manifest, objection);
-      }
+      case "bad-chunk":
+        return await this.#onBadChunk(runner, edge, delta, reception);
+      case "corrupt":
+        return await this.#object(runner, edge, delta.manifest, damaged("the bytes"));
     }
+  }
+
+  /** A damaged chunk comes again; too many of them, and somebody means it. */
+  async #onBadChunk(
+    runner: RoundRunner,
+    edge: string,
+    delta: IncomingDelta,
+    { chunk, received }: Extract<Reception, { readonly kind: "bad-chunk" }>,
+  ): Promise<DeltaAnswer> {
+    const { badChunks } = this.#arrivalsOf(runner);
+    const count = (badChunks.get(edge) ?? 0) + 1;
+    badChunks.set(edge, count);
+    this.#options.onBadChunk(edge);
+    if (count < BAD_CHUNKS_MAX) {
+      const reason = `chunk ${chunk} hashes to something else; go on at \`received\``;
+      return { ...receiving(delta, received), status: "bad-chunk", reason };
+    }
+    badChunks.delete(edge);
+    return await this.#object(runner, edge, delta.manifest, damaged(`${count} chunks`));
+  }
+
+  /** Whether the bytes of a delta, refused ones too, lie here. */
+  isKept(deltaSha256: string): boolean {
+    return sha256Pattern.test(deltaSha256) && this.#options.deltas.has(sha256(deltaSha256));
   }
 
   /** How far an upload is, or how it ended. */
   async progress(runner: RoundRunner, edge: string): Promise<DeltaAnswer> {
-    const delta = this.#incomingOf(runner).get(edge);
+    const delta = this.#arrivalsOf(runner).incoming.get(edge);
     const included = runner.state.seats.get(edge)?.manifest?.delta?.sha256;
     const refused = this.#admit(runner, edge, delta?.sha256 ?? included ?? "");
     if (refused) return refused;
@@ -125,14 +162,36 @@ export class DeltaInbox {
     return answer(admission, reason || reasonOf[admission]);
   }
 
+  /** Told once the edge itself has signed for it: nobody else makes it late. */
+  async #noteLate(runner: RoundRunner, edge: string, manifest: DeltaManifest): Promise<void> {
+    const { campaign, round } = runner.state.offer;
+    const isOfRound = manifest.campaign === campaign && manifest.round === round;
+    const pinned = this.#options.pins.get(edge);
+    const isOwn = pinned !== null && Buffer.from(pinned).equals(manifest.publicKey);
+    if (!isOfRound || manifest.edge !== edge || !isOwn || !isManifestSigned(manifest)) return;
+    await runner.step({ kind: "late", edge });
+  }
+
+  #receiving(
+    runner: RoundRunner,
+    edge: string,
+    delta: IncomingDelta,
+    received: number,
+  ): DeltaAnswer {
+    runner.noteUpload(edge, received, delta.total);
+    return receiving(delta, received);
+  }
+
   /** Screens what is on disk, then lets the round include it. */
   async #finish(runner: RoundRunner, edge: string, delta: IncomingDelta): Promise<DeltaAnswer> {
     const { manifest, sha256, total } = delta;
     // Kept from eviction for as long as the round may be summed or looked into.
     runner.onEnd(this.#options.deltas.pin(sha256));
-    const tensors = readTensors(this.#options.deltas.path(sha256));
-    const arrived = { sha256, bytes: this.#options.deltas.size(sha256) ?? 0, tensors };
-    const objection = screenDelta(arrived, manifest, await this.#expectation(runner, edge));
+    const expectation = await this.#expectation(runner, edge);
+    const layout = layoutOfRank(expectation.layout, manifest.rank);
+    const contents = await contentsOf(this.#options.deltas.path(sha256), layout);
+    const arrived = { sha256, bytes: this.#options.deltas.size(sha256) ?? 0, contents };
+    const objection = screenDelta(arrived, manifest, expectation);
     if (objection) return await this.#object(runner, edge, manifest, objection);
     const events = await runner.step({ kind: "delta", edge, manifest });
     const isIncluded = events.some((event) => event.kind === "included" && event.edge === edge);
@@ -169,6 +228,7 @@ export class DeltaInbox {
       startSha256: offer.adapterState?.sha256 ?? "",
       rank: offer.params?.rank ?? 0,
       alpha: offer.params?.alpha ?? 0,
+      format: formatOfRound(formatFromWire(offer.format), offer.adapterState !== undefined),
       normMax: offer.params?.normMax ?? 0,
       publicKey: this.#options.pins.get(edge),
       layout: await this.#layout(runner),
@@ -186,33 +246,32 @@ export class DeltaInbox {
     return layout;
   }
 
-  #incomingOf(runner: RoundRunner): Map<string, IncomingDelta> {
-    const incoming = this.#incoming.get(runner) ?? new Map<string, IncomingDelta>();
-    this.#incoming.set(runner, incoming);
-    return incoming;
+  #arrivalsOf(runner: RoundRunner): Arrivals {
+    const known = this.#arrivals.get(runner);
+    if (known) return known;
+    const arrivals = { incoming: new Map<string, IncomingDelta>(), badChunks: new Map() };
+    this.#arrivals.set(runner, arrivals);
+    runner.onEnd(() => {
+      for (const delta of arrivals.incoming.values()) this.#options.onLeft(delta.close());
+    });
+    return arrivals;
   }
 }
 
-const reasonOf: Record<Exclude<Admission, "welcome">, string> = {
-  duplicate: "this delta was included before",
-  late: "the round is over",
-  conflict: "the edge's part in this round has ended in another way",
-  quarantined: "an earlier delta of this edge was refused",
-  "not-invited": "the edge was not invited to this round",
-};
-
-function answer(status: DeltaStatus, reason: string, received = 0, total = 0): DeltaAnswer {
-  return { status, reason, received, total };
+function damaged(what: string): Objection {
+  return { reason: "hash", detail: `${what} hash to something else`, attributable: false };
 }
 
-function receiving({ total }: IncomingDelta, received: number): DeltaAnswer {
-  return answer("receiving", "", received, total);
+/** A name for this edge's delta in this round that no other has. */
+function fileNameOf({ campaign, round, edge, delta }: DeltaManifest): string {
+  const what = `${campaign}/${round}/${edge}/${delta!.sha256}`;
+  return createHash("sha256").update(what).digest("hex");
 }
 
-/** Null when the file isn't safetensors of f32 numbers. */
-function readTensors(path: string): TensorMap | null {
+/** Null when the file isn't a delta. */
+async function contentsOf(path: string, layout: TensorLayout): Promise<DeltaContents | null> {
   try {
-    return readSafetensors(path).tensors;
+    return await scanDelta(path, layout);
   } catch (thrown) {
     if (thrown instanceof Fault) return null;
     throw thrown;

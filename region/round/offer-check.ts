@@ -1,6 +1,8 @@
 // Whether an offer says all that a round needs, in bounds that a region accepts.
+import { Fault } from "../../proto/fault.ts";
 import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { modelPattern, namePattern, sha256Pattern } from "../../proto/ids.ts";
+import { formatFromWire } from "../../sync/delta/codec/delta-format.ts";
 
 const RANK_MAX = 1024;
 const ROUND_MAX = 1_000_000;
@@ -16,5 +18,15 @@ export function faultOfOffer(offer: RoundOffer): string | null {
   if (!params) return "no training parameters";
   if (params.rank < 1 || params.rank > RANK_MAX) return `rank ${params.rank} of 1 to ${RANK_MAX}`;
   if (!(params.alpha > 0)) return `alpha ${params.alpha}`;
-  return null;
+  return faultOfFormat(offer);
+}
+
+function faultOfFormat({ format }: RoundOffer): string | null {
+  try {
+    formatFromWire(format);
+    return null;
+  } catch (thrown) {
+    if (thrown instanceof Fault) return thrown.message;
+    throw thrown;
+  }
 }

@@ -11,7 +11,8 @@ import {
 import { namePattern } from "../../proto/ids.ts";
 import { parseContentRange } from "../../sync/artifact/byte-range.ts";
 import { DELTA_BYTES_MAX } from "../../sync/delta/screening.ts";
-import type { DeltaAnswer, DeltaStatus } from "./delta-inbox.ts";
+import type { DeltaAnswer, DeltaStatus } from "./delta-answer.ts";
+import { quarantineOf } from "./quarantine.ts";
 import type { RegionRounds } from "./region-rounds.ts";
 import type { RoundRunner } from "./round-runner.ts";
 import { statusOfRound } from "./round-status.ts";
@@ -26,6 +27,7 @@ const httpStatusOf: Record<DeltaStatus, 200 | 201 | 202 | 403 | 409 | 410 | 422>
   duplicate: 200,
   "manifest-first": 409,
   offset: 409,
+  "bad-chunk": 409,
   conflict: 409,
   late: 410,
   quarantined: 422,
@@ -73,23 +75,14 @@ export function roundRoutes(rounds: RegionRounds, options: RoundRoutesOptions): 
     const status = statusOfRound(state, { region: options.region, http: options.http() });
     return c.json(toJson(RegionRoundStatusSchema, status));
   });
-  app.get("/v1/quarantine", (c) => c.json({ deltas: rounds.rounds().flatMap(quarantineOf) }));
-  return app;
-}
-
-/** Every delta that was kept out of a round, newest last within its edge. */
-function quarantineOf({ state }: RoundRunner) {
-  const { campaign, round } = state.offer;
-  return [...state.seats.values()].flatMap(({ edge, refusals }) =>
-    refusals.map(({ reason, detail, manifest }) => ({
-      campaign,
-      round,
-      edge,
-      reason,
-      detail,
-      manifest: toJson(DeltaManifestSchema, manifest),
-    })),
+  const isKept = (sha256: string) => rounds.inbox.isKept(sha256);
+  app.get("/v1/rounds/:campaign/:round/quarantine", (c) =>
+    c.json({ deltas: quarantineOf(findRound(c, rounds).state, isKept) }),
   );
+  app.get("/v1/quarantine", (c) =>
+    c.json({ deltas: rounds.rounds().flatMap(({ state }) => quarantineOf(state, isKept)) }),
+  );
+  return app;
 }
 
 function tell(answer: DeltaAnswer, status: number = httpStatusOf[answer.status]): Response {

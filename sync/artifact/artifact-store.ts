@@ -157,6 +157,18 @@ export class ArtifactStore {
     await writer.commit();
   }
 
+  /**
+   * Takes in a file of the same disk that its caller has verified and synced: it is moved here.
+   * Faults: `payload-too-large`.
+   */
+  async adopt(sha256: Sha256, bytes: number, path: string): Promise<void> {
+    this.#evictFor(bytes);
+    await rename(path, this.#pathOf(sha256, bytes));
+    const folder = await open(this.#objects);
+    await folder.sync().finally(() => folder.close());
+    this.#index.add(sha256, bytes);
+  }
+
   /** Reads the artifact again and compares its hash; a damaged one is dropped. */
   async verify(sha256: Sha256): Promise<boolean> {
     const bytes = this.size(sha256);
@@ -212,12 +224,8 @@ export class ArtifactStore {
         { param: "sha256" },
       );
     }
-    this.#evictFor(partial.offset);
     await partial.sync();
-    await rename(partial.path, this.#pathOf(sha256, partial.offset));
-    const folder = await open(this.#objects);
-    await folder.sync().finally(() => folder.close());
-    this.#index.add(sha256, partial.offset);
+    await this.adopt(sha256, partial.offset, partial.path);
   }
 
   #assertRoom(bytes: number): readonly Sha256[] {

@@ -1,16 +1,14 @@
 // Decides whether a delta may be summed. A pure pipeline: each check has its own reason, the first
 // that objects names it. The manifest is screened before any byte is taken, the bytes at the end.
-import type { DeltaManifest } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { Fault } from "../../proto/fault.ts";
+import type { DeltaFormat, DeltaManifest } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { sha256Pattern } from "../../proto/ids.ts";
+import { faultOfChunks } from "./chunks.ts";
+import { type CodecFormat, formatFromWire, isSameFormat, topCount } from "./codec/delta-format.ts";
+import type { DeltaContents } from "./codec/delta-numbers.ts";
 import { isManifestSigned } from "./delta-manifest.ts";
-import {
-  firstNotFinite,
-  layoutDifference,
-  layoutOf,
-  normOf,
-  type TensorLayout,
-  type TensorMap,
-} from "./tensor-map.ts";
+import { layoutOfRank, modulesOfLayout } from "./rank-slice.ts";
+import { layoutDifference, type TensorLayout } from "./tensor-map.ts";
 
 /** Why a delta was kept out. */
 export const screeningReasons = [
@@ -30,6 +28,8 @@ export const EXAMPLES_MAX = 10_000_000;
 export const DELTA_BYTES_MAX = 2 ** 30;
 /** Relative difference between the norm stated and the norm found that rounding can explain. */
 const NORM_TOLERANCE = 1e-6;
+/** Relative difference of the scale alpha / rank that rounding can explain. */
+const SCALE_TOLERANCE = 1e-6;
 
 /** What this round wants from this edge. */
 export interface DeltaExpectation {
@@ -41,20 +41,23 @@ export interface DeltaExpectation {
   readonly baseSha256: string;
   /** Empty in the first round. */
   readonly startSha256: string;
+  /** Largest rank; an edge of a lower one trains the first components, at the same scale. */
   readonly rank: number;
   readonly alpha: number;
+  readonly format: CodecFormat;
   /** L2 norm; 0 means no bound. */
   readonly normMax: number;
   /** Pinned for this edge; null when it was never seen before, and then the manifest's is it. */
   readonly publicKey: Uint8Array | null;
+  /** Of the largest rank. */
   readonly layout: TensorLayout;
 }
 
-/** What arrived. `tensors` is null when the bytes aren't safetensors at all. */
+/** What arrived. `contents` is null when the bytes aren't a delta file at all. */
 export interface ArrivedDelta {
   readonly sha256: string;
   readonly bytes: number;
-  readonly tensors: TensorMap | null;
+  readonly contents: DeltaContents | null;
 }
 
 export interface Objection {
@@ -82,6 +85,7 @@ const manifestChecks: readonly (readonly [ScreeningReason, ManifestCheck])[] = [
   ["staleness", checkStaleness],
   ["base", checkBase],
   ["schema", checkStatement],
+  ["schema", checkFormat],
 ];
 
 const deltaChecks: readonly (readonly [ScreeningReason, DeltaCheck])[] = [
@@ -145,10 +149,12 @@ function checkBase(manifest: DeltaManifest, expected: DeltaExpectation): string 
 }
 
 function checkStatement(manifest: DeltaManifest, expected: DeltaExpectation): string | null {
-  const { delta, examples, norm } = manifest;
-  if (manifest.rank !== expected.rank) return `rank ${manifest.rank}, not ${expected.rank}`;
-  if (Math.fround(manifest.alpha) !== Math.fround(expected.alpha))
-    return `alpha ${manifest.alpha}, not ${expected.alpha}`;
+  const { delta, examples, norm, rank } = manifest;
+  if (rank < 1 || rank > expected.rank) return `rank ${rank}, not ${expected.rank} or lower`;
+  const alpha = (expected.alpha * rank) / expected.rank;
+  if (!(Math.abs(manifest.alpha - alpha) <= SCALE_TOLERANCE * alpha)) {
+    return `alpha ${manifest.alpha}, not ${alpha}`;
+  }
   if (examples < 1 || examples > EXAMPLES_MAX) return `${examples} examples`;
   if (!(norm >= 0 && Number.isFinite(norm))) return `a norm of ${norm}`;
   if (!delta || !sha256Pattern.test(delta.sha256)) return "no SHA-256 of the delta";
@@ -163,26 +169,63 @@ function checkHash(arrived: ArrivedDelta, { delta }: DeltaManifest): string | nu
   return arrived.sha256 === delta.sha256 ? null : "the bytes hash to something else";
 }
 
-function checkLayout(
-  { tensors }: ArrivedDelta,
-  _manifest: DeltaManifest,
-  { layout }: DeltaExpectation,
-): string | null {
-  if (!tensors) return "not a safetensors file of f32 numbers";
-  return layoutDifference(layout, layoutOf(tensors));
+/** How the bytes are cut and written, and of which modules they are. */
+function checkFormat(manifest: DeltaManifest, { format, layout }: DeltaExpectation): string | null {
+  const { format: stated, targets } = manifest;
+  if (!stated || !isFormat(stated, format)) {
+    return `the numbers aren't written as ${format.codec}, as the round asks for`;
+  }
+  const modules = modulesOfLayout(layout);
+  if (modules.length !== targets.length || modules.some((module, i) => module !== targets[i])) {
+    return `trained ${targets.join(", ").slice(0, 200)}, not ${modules.join(", ")}`;
+  }
+  return faultOfChunks(manifest);
 }
 
-function checkFinite({ tensors }: ArrivedDelta): string | null {
-  const name = tensors && firstNotFinite(tensors);
+/** A format that makes no sense is none that a round asks for. */
+function isFormat(stated: DeltaFormat, wanted: CodecFormat): boolean {
+  try {
+    return isSameFormat(formatFromWire(stated), wanted);
+  } catch (thrown) {
+    if (thrown instanceof Fault) return false;
+    throw thrown;
+  }
+}
+
+function checkLayout(
+  { contents }: ArrivedDelta,
+  { rank }: DeltaManifest,
+  { layout, format }: DeltaExpectation,
+): string | null {
+  if (!contents) return "not a safetensors file of a delta";
+  if (contents.codec !== format.codec) return `the numbers are ${contents.codec}`;
+  const difference = layoutDifference(layoutOfRank(layout, rank), contents.layout);
+  return difference ?? (format.codec === "top-k" ? sentDifference(contents, format) : null);
+}
+
+/** Top-k must send neither more nor less than its share. */
+function sentDifference({ layout, sent }: DeltaContents, { topShare }: CodecFormat) {
+  for (const [name, shape] of layout) {
+    const wanted = topCount(
+      shape.reduce((product, size) => product * size, 1),
+      topShare,
+    );
+    if (sent.get(name) !== wanted) return `tensor ${name} sends ${sent.get(name)}, not ${wanted}`;
+  }
+  return null;
+}
+
+function checkFinite({ contents }: ArrivedDelta): string | null {
+  const name = contents?.notFinite;
   return name ? `tensor ${name} holds a number that isn't finite` : null;
 }
 
 function checkNorm(
-  { tensors }: ArrivedDelta,
+  { contents }: ArrivedDelta,
   manifest: DeltaManifest,
   { normMax }: DeltaExpectation,
 ): string | null {
-  const norm = normOf(tensors!);
+  const { norm } = contents!;
   if (Math.abs(norm - manifest.norm) > NORM_TOLERANCE * Math.max(norm, manifest.norm)) {
     return `the norm is ${norm}, the manifest says ${manifest.norm}`;
   }

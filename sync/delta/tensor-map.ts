@@ -49,7 +49,10 @@ export function normOf(tensors: TensorMap): number {
 export function clipNorm(tensors: TensorMap, normMax: number): TensorMap {
   const norm = normOf(tensors);
   if (normMax <= 0 || norm <= normMax) return tensors;
-  const factor = (normMax / norm) * (1 - CLIP_MARGIN);
+  return scaleTensors(tensors, (normMax / norm) * (1 - CLIP_MARGIN));
+}
+
+export function scaleTensors(tensors: TensorMap, factor: number): TensorMap {
   return new Map(
     [...tensors].map(([name, { shape, data }]) => [
       name,
@@ -83,4 +86,18 @@ export function deltaBetween(start: TensorMap | null, result: TensorMap): Tensor
     delta.set(name, { shape, data: from ? data.map((value, i) => value - from[i]!) : data });
   }
   return delta;
+}
+
+/** a + b, tensor by tensor; without an a it is b. Faults: `invalid-argument` for other layouts. */
+export function tensorSum(a: TensorMap | null, b: TensorMap): TensorMap {
+  if (a === null) return b;
+  const difference = layoutDifference(layoutOf(a), layoutOf(b));
+  if (difference) throw new Fault("invalid-argument", difference);
+  return new Map(
+    sortedNames(b).map((name) => {
+      const { shape, data } = b.get(name)!;
+      const from = a.get(name)!.data;
+      return [name, { shape, data: data.map((value, i) => value + from[i]!) }];
+    }),
+  );
 }

@@ -28,15 +28,21 @@ const wireNames: Record<CodecName, DeltaCodec> = {
   "top-k": DeltaCodec.TOP_K,
 };
 
+/** What a format on the wire names; undefined for a number that stands for nothing. */
+export function codecName({ codec }: DeltaFormat): CodecName | undefined {
+  return namesOnWire[codec];
+}
+
 /** Reads a format off the wire. Faults: `invalid-argument` for one that makes no sense. */
 export function formatFromWire(format: DeltaFormat | undefined): CodecFormat {
   if (format === undefined) return plainFormat;
-  const codec = namesOnWire[format.codec];
+  const codec = codecName(format);
   if (codec === undefined) {
     throw new Fault("invalid-argument", `a codec numbered ${format.codec}`, { param: "format" });
   }
   if (codec !== "top-k") return { codec, topShare: 0 };
-  const { topShare } = format;
+  // As it is on the wire, so that everybody counts with the same number.
+  const topShare = Math.fround(format.topShare);
   if (!(topShare > 0 && topShare <= 1)) {
     throw new Fault("invalid-argument", `a top share of ${topShare}`, { param: "format" });
   }

@@ -1,26 +1,28 @@
 // One delta's way to the disk, piece by piece.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { IncomingDelta } from "../../../region/round/incoming-delta.ts";
 import { createArtifactStore } from "../../../sync/artifact/artifact-store.ts";
+import type { DeltaStatement } from "../../../sync/delta/delta-manifest.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
-import { adapterOf, offerOf, signedDelta } from "./round-fixture.ts";
+import { adapterOf, CHUNK_BYTES, offerOf, signedDelta } from "./round-fixture.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "isthmus-incoming-"));
 const key = openSigningKey(join(dir, "key.pem"));
 test.after.always(() => rmSync(dir, { recursive: true }));
 const store = createArtifactStore({ dir: join(dir, "deltas") });
 
-function incoming(seed: number) {
-  const { manifest, bytes } = signedDelta(offerOf(), "us-1", key, adapterOf(seed));
-  const delta = new IncomingDelta(manifest, store);
+function incoming(seed: number, change: Partial<DeltaStatement> = {}) {
+  const { manifest, bytes } = signedDelta(offerOf(), "us-1", key, adapterOf(seed), change);
+  const path = join(dir, `incoming-${seed}`);
+  const delta = new IncomingDelta(manifest, store, path);
   const total = bytes.length;
   const piece = (start: number, end = total - 1) => ({ range: { start, end }, total });
   const body = (...chunks: Uint8Array[]) =>
     new Blob(chunks.map((c) => Uint8Array.from(c))).stream();
-  return { delta, bytes, total, piece, body };
+  return { delta, bytes, total, path, piece, body };
 }
 
 /** A body that stays open after these bytes. */
@@ -63,10 +65,32 @@ test("a piece must be what its range says", async (t) => {
   t.is((await delta.receive({ range: undefined, total }, null)).kind, "partial");
 });
 
-test("bytes that hash to something else are dropped, and the right ones taken after", async (t) => {
+test("a damaged chunk is dropped at once, the sound ones before it stay, and it comes again", async (t) => {
   const { delta, bytes, piece, body } = incoming(3);
   const damaged = bytes.map((byte, i) => (i === 77 ? byte ^ 4 : byte));
-  t.deepEqual(await delta.receive(piece(0), body(damaged)), { kind: "corrupt" });
+  const answer = await delta.receive(piece(0), body(damaged));
+  t.deepEqual(answer, { kind: "bad-chunk", chunk: 1, received: CHUNK_BYTES });
+  t.is(await delta.received(), CHUNK_BYTES);
+  const rest = body(bytes.subarray(CHUNK_BYTES));
+  t.deepEqual(await delta.receive(piece(CHUNK_BYTES), rest), { kind: "whole" });
+});
+
+test("sound chunks of another whole than the manifest names are dropped", async (t) => {
+  const other = { sha256: "e".repeat(64), bytes: BigInt(incoming(4).total), name: "other" };
+  const { delta, bytes, piece, body } = incoming(4, { delta: other });
+  t.deepEqual(await delta.receive(piece(0), body(bytes)), { kind: "corrupt" });
   t.is(await delta.received(), 0);
-  t.deepEqual(await delta.receive(piece(0), body(bytes)), { kind: "whole" });
+});
+
+test("what a killed process left is verified before more is taken", async (t) => {
+  const { delta, bytes, path, piece, body } = incoming(5);
+  await delta.receive(piece(0, 199), body(bytes.subarray(0, 200)));
+  await delta.close();
+  const left = readFileSync(path);
+  left[130]! ^= 1;
+  writeFileSync(path, left);
+  const again = incoming(5);
+  t.is(await again.delta.received(), 2 * CHUNK_BYTES);
+  const rest = body(bytes.subarray(2 * CHUNK_BYTES));
+  t.deepEqual(await again.delta.receive(piece(2 * CHUNK_BYTES), rest), { kind: "whole" });
 });

@@ -16,6 +16,7 @@ import {
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { edgeId, regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
+import { BAD_CHUNKS_MAX } from "../../../region/round/delta-inbox.ts";
 import { ROUNDS_KEPT, ROUNDS_OPEN_MAX } from "../../../region/round/round-archive.ts";
 import type { RoundMember } from "../../../region/round/round-candidates.ts";
 import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
@@ -67,6 +68,10 @@ test.after.always(async () => {
   await server?.stop();
   rmSync(dir, { recursive: true });
 });
+
+interface Quarantine {
+  deltas: { edge: string; reason: string; kept: boolean }[];
+}
 
 let folder = 0;
 const freshDir = () => join(dir, `region-${++folder}`);
@@ -171,8 +176,10 @@ test.serial("a client that goes away mid-piece loses nothing that arrived", asyn
     const headers = { "content-range": `bytes 0-${total - 1}/${total}` };
     const init = { method: "PUT", body, headers, duplex: "half", signal: stuck.signal };
     const hanging = fetch(deltaUrl(http, delta.manifest), init as RequestInit).catch(() => "gone");
-    const partial = join(regionDir, "rounds/deltas/partial", delta.manifest.delta!.sha256);
-    await eventually("the first bytes are on disk", () => statSync(partial).size === 120);
+    const incoming = join(regionDir, "rounds/incoming");
+    await eventually("the first bytes are on disk", () =>
+      readdirSync(incoming).some((name) => statSync(join(incoming, name)).size === 120),
+    );
     t.is((await fetch(deltaUrl(http, delta.manifest))).headers.get("upload-offset"), "120");
     // The same edge comes again while the old connection still seems alive.
     t.like(await putManifest(http, delta.manifest), { status: "receiving", received: 120 });
@@ -185,7 +192,7 @@ test.serial("a client that goes away mid-piece loses nothing that arrived", asyn
 test.serial(
   "bad deltas are quarantined with their reason, kept, and listed; others go on",
   async (t) => {
-    await withRegion(async ({ http }) => {
+    await withRegion(async ({ http, metrics }, at) => {
       const offer = offerOf({ campaign: "bad", quorum: 1 });
       await offerBy(offer);
       const nan = adapterOf(2);
@@ -195,13 +202,16 @@ test.serial(
       const again = signedDelta(offer, "us-2", keys[1]!, adapterOf(2));
       t.like(await handIn(http, again), { code: 422, reason: "finite" });
       // Somebody else in us-3's name, then us-3 itself with bytes that were damaged on the way.
-      const forged = signedDelta(offer, "us-3", keys[1]!, adapterOf(3));
+      const forged = signedDelta(offer, "us-3", keys[1]!, adapterOf(4));
       t.regex((await handIn(http, forged)).reason, /^key: /);
       const good = signedDelta(offer, "us-3", keys[2]!, adapterOf(3));
       const damaged = {
         ...good,
         bytes: good.bytes.map((byte, i) => (i === 200 ? byte ^ 1 : byte)),
       };
+      for (let chunk = 1; chunk < BAD_CHUNKS_MAX; chunk++) {
+        t.like(await handIn(http, damaged), { code: 409, status: "bad-chunk", received: 192 });
+      }
       t.regex((await handIn(http, damaged)).reason, /^hash: /);
       t.like(await handIn(http, good), { code: 201, status: "included" });
       t.like(await handIn(http, signedDelta(offer, "us-1", keys[0]!, adapterOf(1))), { code: 201 });
@@ -215,17 +225,25 @@ test.serial(
         ],
       );
       t.deepEqual(status.partial!.contributors, ["us-1", "us-3"]);
-      const listed = (await (await fetch(`${http}/v1/quarantine`)).json()) as {
-        deltas: { edge: string; reason: string }[];
-      };
+      const read = async (path: string) => (await fetch(`${http}${path}`)).json();
+      const listed = (await read("/v1/rounds/bad/1/quarantine")) as Quarantine;
       t.deepEqual(
-        listed.deltas.map(({ edge, reason }) => [edge, reason]),
+        listed.deltas.map(({ edge, reason, kept }) => [edge, reason, kept]),
         [
-          ["us-2", "finite"],
-          ["us-3", "key"],
-          ["us-3", "hash"],
+          ["us-2", "finite", true],
+          ["us-3", "key", false],
+          // By that name the sound bytes came in the end.
+          ["us-3", "hash", true],
         ],
       );
+      const kept = poisoned.manifest.delta!;
+      t.like(listed.deltas[0], { codec: "f32", sha256: kept.sha256, norm: 1 });
+      t.deepEqual(await read("/v1/quarantine"), listed);
+      t.true(statSync(join(at, "rounds/deltas/objects", `${kept.sha256}-${kept.bytes}`)).size > 0);
+      const counted = await metrics.text();
+      t.regex(counted, /isthmus_round_deltas_refused_total\{[^}]*reason="finite"[^}]*\} 1\n/);
+      t.regex(counted, /isthmus_round_deltas_refused_total\{[^}]*reason="norm"[^}]*\} 0\n/);
+      t.regex(counted, /isthmus_round_chunks_refused_total\{?[^ ]* 8\n/);
     });
   },
 );
@@ -242,6 +260,13 @@ test.serial(
       t.is(status.partial, undefined);
       const late = await handIn(http, signedDelta(offer, "us-2", keys[1]!, adapterOf(2)));
       t.like(late, { code: 410, status: "late" });
+      const told = (await offerBy(offer)).edges.find(({ edge }) => edge === "us-2");
+      t.regex(told!.reason, /; it came \d+\.\d s after the round had closed$/);
+      // Somebody else's word makes no edge late.
+      const forged = await handIn(http, signedDelta(offer, "us-3", keys[1]!, adapterOf(2)));
+      t.like(forged, { code: 410, status: "late" });
+      const other = (await offerBy(offer)).edges.find(({ edge }) => edge === "us-3");
+      t.notRegex(other!.reason, /it came/);
     });
   },
 );

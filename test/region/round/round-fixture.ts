@@ -18,12 +18,20 @@ import { roundRoutes } from "../../../region/round/round-routes.ts";
 import { systemClock } from "../../../runtime/clock.ts";
 import { startHttpServer } from "../../../runtime/http/server.ts";
 import { silentLog } from "../../../runtime/log.ts";
-import { createMetrics } from "../../../runtime/metrics.ts";
+import { createMetrics, type Metrics } from "../../../runtime/metrics.ts";
 import type { NatsLink } from "../../../runtime/nats/connection.ts";
 import { type ArtifactStore, createArtifactStore } from "../../../sync/artifact/artifact-store.ts";
+import { cutChunks } from "../../../sync/delta/chunks.ts";
+import { encodeDelta } from "../../../sync/delta/codec/delta-encoder.ts";
+import {
+  type CodecFormat,
+  formatToWire,
+  plainFormat,
+} from "../../../sync/delta/codec/delta-format.ts";
 import { type DeltaStatement, signManifest } from "../../../sync/delta/delta-manifest.ts";
+import { modulesOfLayout } from "../../../sync/delta/rank-slice.ts";
 import type { SigningKey } from "../../../sync/delta/signing-key.ts";
-import { normOf, type TensorMap } from "../../../sync/delta/tensor-map.ts";
+import { layoutOf, normOf, type TensorMap } from "../../../sync/delta/tensor-map.ts";
 import { encodeSafetensors } from "../../../sync/formats/safetensors.ts";
 import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 
@@ -69,6 +77,9 @@ export interface SignedDelta {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** Small, so that a small delta has several. */
+export const CHUNK_BYTES = 64;
+
 /** A delta for an offer, sound unless `change` says otherwise. */
 export function signedDelta(
   offer: RoundOffer,
@@ -76,8 +87,9 @@ export function signedDelta(
   key: SigningKey,
   tensors: TensorMap,
   change: Partial<DeltaStatement> = {},
+  format: CodecFormat = plainFormat,
 ): SignedDelta {
-  const bytes = Uint8Array.from(bytesOf(tensors));
+  const bytes = Uint8Array.from(encodeDelta(tensors, format));
   const statement: DeltaStatement = {
     campaign: offer.campaign,
     round: offer.round,
@@ -91,6 +103,10 @@ export function signedDelta(
     examples: 10,
     norm: normOf(tensors),
     delta: { sha256: hashOf(bytes), bytes: BigInt(bytes.length), name: "delta" },
+    format: formatToWire(format),
+    chunkBytes: CHUNK_BYTES,
+    chunkSha256: [...cutChunks(bytes, CHUNK_BYTES).hashes],
+    targets: [...modulesOfLayout(layoutOf(tensors))],
     ...change,
   };
   return { manifest: signManifest(statement, key), bytes };
@@ -104,6 +120,7 @@ export interface RunningRegion {
   readonly rounds: RegionRounds;
   readonly store: ArtifactStore;
   readonly http: string;
+  readonly metrics: Metrics;
   stop(): Promise<void>;
 }
 
@@ -126,6 +143,7 @@ export async function startRegion(
     writeFileSync(path, files.get(sha256)!);
     return path;
   };
+  const metrics = createMetrics({ role: "region" });
   const rounds = await createRegionRounds({
     region,
     dir: join(dir, "rounds"),
@@ -136,7 +154,7 @@ export async function startRegion(
     http,
     clock: systemClock,
     log: silentLog(),
-    metrics: createMetrics({ role: "region" }),
+    metrics,
   });
   const app = roundRoutes(rounds, { region, http });
   const server = await startHttpServer({ host: "127.0.0.1", port: 0, app, log: silentLog() });
@@ -145,7 +163,7 @@ export async function startRegion(
     await server.stop();
     await rounds.stop();
   };
-  return { rounds, store, http: address, stop };
+  return { rounds, store, http: address, metrics, stop };
 }
 
 export interface HttpAnswer {

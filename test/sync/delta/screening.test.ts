@@ -8,6 +8,13 @@ import {
   type DeltaManifest,
   DeltaManifestSchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { cutChunks } from "../../../sync/delta/chunks.ts";
+import {
+  type CodecFormat,
+  formatToWire,
+  plainFormat,
+} from "../../../sync/delta/codec/delta-format.ts";
+import type { DeltaContents } from "../../../sync/delta/codec/delta-numbers.ts";
 import { signManifest } from "../../../sync/delta/delta-manifest.ts";
 import {
   type ArrivedDelta,
@@ -18,7 +25,14 @@ import {
   screenManifest,
 } from "../../../sync/delta/screening.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
-import { clipNorm, deltaBetween, layoutOf, normOf } from "../../../sync/delta/tensor-map.ts";
+import {
+  clipNorm,
+  deltaBetween,
+  firstNotFinite,
+  layoutOf,
+  normOf,
+  type TensorMap,
+} from "../../../sync/delta/tensor-map.ts";
 import type { SafeTensor } from "../../../sync/formats/safetensors.ts";
 import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 
@@ -31,10 +45,19 @@ const tensor = (shape: number[], ...values: number[]): SafeTensor => ({
   shape,
   data: Float32Array.from(values),
 });
+const A = "blk.0.attn_q.weight.lora_a";
+const B = "blk.0.attn_q.weight.lora_b";
 const tensors = new Map([
-  ["a", tensor([1, 2], 3, 0)],
-  ["b", tensor([2, 1], 0, 4)],
+  [A, tensor([2, 2], 3, 0, 0, 0)],
+  [B, tensor([2, 2], 0, 4, 0, 0)],
 ]);
+
+/** What a scan of these tensors' file finds. */
+function contentsOf(map: TensorMap, codec: CodecFormat["codec"] = "f32"): DeltaContents {
+  const sent = new Map([...map].map(([name, { data }]) => [name, data.length]));
+  const notFinite = firstNotFinite(map);
+  return { codec, layout: layoutOf(map), sent, norm: normOf(map), notFinite };
+}
 
 const expected: DeltaExpectation = {
   campaign: "c-1",
@@ -44,8 +67,9 @@ const expected: DeltaExpectation = {
   model: "commands",
   baseSha256: "b".repeat(64),
   startSha256: "e".repeat(64),
-  rank: 1,
-  alpha: 2,
+  rank: 2,
+  alpha: 4,
+  format: plainFormat,
   normMax: 10,
   publicKey: key.publicKey,
   layout: layoutOf(tensors),
@@ -58,13 +82,18 @@ const statement = {
   model: "commands",
   baseSha256: "b".repeat(64),
   startSha256: "e".repeat(64),
-  rank: 1,
-  alpha: 2,
+  rank: 2,
+  alpha: 4,
   examples: 60,
   norm: 5,
   delta: { sha256: "d".repeat(64), bytes: 100n },
+  format: formatToWire(plainFormat),
+  chunkBytes: 40,
+  chunkSha256: [...cutChunks(new Uint8Array(100), 40).hashes],
+  targets: ["attn_q"],
 };
-const arrived: ArrivedDelta = { sha256: "d".repeat(64), bytes: 100, tensors };
+const contents = contentsOf(tensors);
+const arrived: ArrivedDelta = { sha256: "d".repeat(64), bytes: 100, contents };
 const seen = new Set<string>();
 
 function screen(manifest: DeltaManifest, sent = arrived, expectation = expected) {
@@ -89,7 +118,18 @@ test.serial("each wrong statement is found under its own reason", (t) => {
     ["base", { baseSha256: "c".repeat(64) }],
     ["base", { model: "other" }],
     ["schema", { rank: 8 }],
-    ["schema", { alpha: 4 }],
+    ["schema", { rank: 0 }],
+    ["schema", { alpha: 2 }],
+    ["schema", { alpha: Number.NaN }],
+    ["schema", { rank: 1 }],
+    ["schema", { format: undefined }],
+    ["schema", { format: formatToWire({ codec: "int8", topShare: 0 }) }],
+    ["schema", { format: formatToWire({ codec: "top-k", topShare: 7 }) }],
+    ["schema", { chunkBytes: 0 }],
+    ["schema", { chunkBytes: 50 }],
+    ["schema", { chunkSha256: [] }],
+    ["schema", { chunkSha256: statement.chunkSha256.map((hash) => hash.subarray(1)) }],
+    ["schema", { targets: ["attn_q", "attn_v"] }],
     ["schema", { examples: 0 }],
     ["schema", { examples: 4_000_000_000 }],
     ["schema", { norm: Number.NaN }],
@@ -127,17 +167,19 @@ test.serial(
     const send = (map: Map<string, SafeTensor> | null, change = {}) =>
       screen(signManifest({ ...statement, norm: map ? normOf(map) : 1, ...change }, key), {
         ...arrived,
-        tensors: map,
+        contents: map && contentsOf(map),
       });
     t.is(send(null)?.reason, "schema");
-    t.is(send(new Map([["a", tensor([1, 2], 1, 1)]]))?.reason, "schema");
-    t.is(send(new Map([...tensors, ["a", tensor([2, 1], 1, 1)]]))?.reason, "schema");
+    t.is(send(new Map([[A, tensor([2, 2], 1, 1, 0, 0)]]))?.reason, "schema");
+    t.is(send(new Map([...tensors, [A, tensor([4, 1], 1, 1, 0, 0)]]))?.reason, "schema");
     t.is(send(new Map([...tensors, ["c", tensor([1], 1)]]))?.reason, "schema");
+    const int8 = { ...arrived, contents: contentsOf(tensors, "int8") };
+    t.is(screen(signManifest(statement, key), int8)?.reason, "schema");
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
-      const map = new Map([...tensors, ["b", tensor([2, 1], bad, 0)] as const]);
+      const map = new Map([...tensors, [B, tensor([2, 2], bad, 0, 0, 0)] as const]);
       t.is(send(map, { norm: 5 })?.reason, "finite");
     }
-    t.is(send(new Map([...tensors, ["b", tensor([2, 1], 0, 4000)]]))?.reason, "norm");
+    t.is(send(new Map([...tensors, [B, tensor([2, 2], 0, 4000, 0, 0)]]))?.reason, "norm");
   },
 );
 
@@ -145,10 +187,37 @@ test.serial("every reason of the closed set was seen", (t) => {
   t.deepEqual([...seen].sort(), [...screeningReasons].sort());
 });
 
+test("an edge of a lower rank sends the first components, at the campaign's scale", (t) => {
+  const first = new Map([
+    [A, tensor([1, 2], 3, 0)],
+    [B, tensor([2, 1], 0, 4)],
+  ]);
+  const lower = signManifest({ ...statement, rank: 1, alpha: 2 }, key);
+  t.is(screen(lower, { ...arrived, contents: contentsOf(first) }), null);
+  t.is(screen(lower)?.reason, "schema");
+  t.is(screen(signManifest({ ...statement, rank: 3, alpha: 6 }, key))?.reason, "schema");
+});
+
+test("top-k sends neither more nor fewer numbers than its share", (t) => {
+  const format = { codec: "top-k", topShare: 0.5 } as const;
+  const manifest = signManifest({ ...statement, format: formatToWire(format) }, key);
+  const screenSent = (...counts: number[]) => {
+    const sent = new Map([A, B].map((name, i) => [name, counts[i]!]));
+    const found = { ...contentsOf(tensors, "top-k"), sent };
+    return screen(manifest, { ...arrived, contents: found }, { ...expected, format });
+  };
+  t.is(screenSent(2, 2), null);
+  t.is(screenSent(2, 1)?.reason, "schema");
+  t.is(screenSent(4, 2)?.reason, "schema");
+});
+
 test("without a norm bound a large delta passes", (t) => {
-  const large = new Map([...tensors, ["b", tensor([2, 1], 0, 4000)] as const]);
+  const large = new Map([...tensors, [B, tensor([2, 2], 0, 4000, 0, 0)] as const]);
   const manifest = signManifest({ ...statement, norm: normOf(large) }, key);
-  t.is(screen(manifest, { ...arrived, tensors: large }, { ...expected, normMax: 0 }), null);
+  t.is(
+    screen(manifest, { ...arrived, contents: contentsOf(large) }, { ...expected, normMax: 0 }),
+    null,
+  );
 });
 
 test("a clipped delta passes the bound that it was clipped to, whatever its size", (t) => {
@@ -161,13 +230,11 @@ test("a clipped delta passes the bound that it was clipped to, whatever its size
     const norm = normOf(sent);
     t.true(Math.abs(norm - Math.min(size, 10)) < 1e-4, `${size} became ${norm}`);
     const expectation = { ...expected, layout: layoutOf(sent) };
-    const manifest = signManifest({ ...statement, norm }, key);
-    t.is(screen(manifest, { ...arrived, tensors: sent }, expectation), null);
-    t.true(
-      size < 10 ||
-        screen(manifest, { ...arrived, tensors: sent }, { ...expectation, normMax: 9 })?.reason ===
-          "norm",
-    );
+    const manifest = signManifest({ ...statement, norm, targets: [] }, key);
+    const found = { ...arrived, contents: contentsOf(sent) };
+    t.is(screen(manifest, found, expectation), null);
+    const strict = screen(manifest, found, { ...expectation, normMax: 9 });
+    t.is(strict?.reason, size < 10 ? undefined : "norm");
   }
 });
 
