@@ -1,6 +1,7 @@
 // All commands of `isthmus`.
 import { chatCommand } from "./chat-command.ts";
 import type { Command } from "./command.ts";
+import { dataCommand } from "./data-command.ts";
 import { edgesCommand } from "./edges-command.ts";
 import { modelsCommand } from "./models-command.ts";
 import { roundsCommand } from "./rounds-command.ts";
@@ -15,6 +16,7 @@ export const commands: Command = {
     statusCommand,
     modelsCommand,
     edgesCommand,
+    dataCommand,
     roundsCommand,
     routeCommand,
     chatCommand,

@@ -46,16 +46,23 @@ export function findCoordinator(search: MeshSearch): string {
 /** Addresses of the gateways, then of the edges. Faults: UsageError when there are none. */
 export function findServing(search: MeshSearch): { name: string; http: string }[] {
   const mesh = readMesh(search);
-  const of = (wanted: string) =>
-    (mesh?.processes ?? []).flatMap(({ role, name, http }) => {
-      return role === wanted && http !== undefined ? [{ name, http }] : [];
-    });
-  const found = [...of("region"), ...of("edge")];
+  const found = [...addressesOf(mesh, "region"), ...addressesOf(mesh, "edge")];
   if (found.length > 0) return found;
   throw new UsageError(
     "isthmus: no gateway is known here",
     "Start a mesh with `npm start`, or give --url URL.",
   );
+}
+
+/** Addresses of the edges; none where there is no mesh.json. */
+export function findEdges(search: MeshSearch): { name: string; http: string }[] {
+  return addressesOf(readMesh(search), "edge");
+}
+
+function addressesOf(mesh: MeshFile | undefined, wanted: string) {
+  return (mesh?.processes ?? []).flatMap(({ role, name, http }) => {
+    return role === wanted && http !== undefined ? [{ name, http }] : [];
+  });
 }
 
 export function checkedUrl(text: string, option: string): string {
