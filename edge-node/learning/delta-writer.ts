@@ -1,0 +1,138 @@
+// Makes what an edge sends out of what its training gave: the change since the start, within the
+// norm, in the round's format, cut into chunks and signed.
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import type { DeltaManifest, RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { planChunks } from "../../sync/delta/chunks.ts";
+import { encodeDelta } from "../../sync/delta/codec/delta-encoder.ts";
+import {
+  type CodecFormat,
+  formatFromWire,
+  formatOfRound,
+  formatToWire,
+} from "../../sync/delta/codec/delta-format.ts";
+import { scanDelta } from "../../sync/delta/codec/delta-numbers.ts";
+import { feedBack } from "../../sync/delta/codec/error-feedback.ts";
+import { signManifest } from "../../sync/delta/delta-manifest.ts";
+import { replaceFile } from "../../sync/delta/durable-file.ts";
+import { firstComponents, modulesOfLayout, rankOfLayout } from "../../sync/delta/rank-slice.ts";
+import type { SigningKey } from "../../sync/delta/signing-key.ts";
+import {
+  clipNorm,
+  deltaBetween,
+  layoutOf,
+  scaleTensors,
+  type TensorMap,
+} from "../../sync/delta/tensor-map.ts";
+import { readSafetensors } from "../../sync/formats/safetensors.ts";
+import { edgeNoised } from "../../sync/privacy/edge-noise.ts";
+import type { TrainingResult } from "../training/training-job.ts";
+import type { ResidualStore } from "./residual-store.ts";
+
+/** Just enough to get below a bound that rounding has lifted a norm over. */
+const SHRINK = 1 - 1e-6;
+/** Times that a delta is scaled down; the error of a codec shrinks with it, so one is enough. */
+const SHRINKS_MAX = 4;
+
+export interface Trained {
+  readonly result: TrainingResult;
+  /** The adapter state that it started from; null in the first round. */
+  readonly startPath: string | null;
+}
+
+export interface DeltaWriterOptions {
+  readonly region: string;
+  readonly edge: string;
+  readonly key: SigningKey;
+  readonly residuals: ResidualStore;
+}
+
+export function deltaPath(folder: string): string {
+  return join(folder, "delta.safetensors");
+}
+
+/** What the round leaves owed, until the region has taken the delta. */
+export function stagedResidualPath(folder: string): string {
+  return join(folder, "residual.safetensors");
+}
+
+/**
+ * Writes a round's delta (and what it leaves owed) into its folder, durably, and says what it is.
+ * Faults: `failed-precondition` when the result doesn't fit the start.
+ */
+export async function writeDelta(
+  offer: RoundOffer,
+  { result, startPath }: Trained,
+  folder: string,
+  { region, edge, key, residuals }: DeltaWriterOptions,
+): Promise<DeltaManifest> {
+  const trained = readSafetensors(result.adapterState);
+  const rank = rankOfLayout(layoutOf(trained.tensors)) || offer.params!.rank;
+  const delta = deltaBetween(startOf(startPath, rank), trained.tensors);
+  const format = formatOfRound(formatFromWire(offer.format), startPath !== null);
+  const startSha256 = offer.adapterState?.sha256 ?? "";
+  const { normMax } = offer.params!;
+  const owed = residuals.owed(offer.campaign, startSha256);
+  const noised = edgeNoised(offer, delta);
+  const clipped = noised ?? clipNorm(delta, normMax);
+  const { sent, residual } = feedBack(clipped, owed, format, normMax);
+  if (residual) residuals.stage(stagedResidualPath(folder), startSha256, residual);
+  const path = deltaPath(folder);
+  const { bytes, norm } = await writeWithin(path, sent, format, normMax, trained.metadata);
+  const { chunkBytes, hashes } = planChunks(bytes);
+  return signManifest(
+    {
+      campaign: offer.campaign,
+      round: offer.round,
+      region,
+      edge,
+      model: offer.model,
+      baseSha256: offer.version!.base!.sha256,
+      startSha256,
+      rank,
+      alpha: (offer.params!.alpha * rank) / offer.params!.rank,
+      examples: result.metrics.examples,
+      norm,
+      lossBefore: result.metrics.lossBefore,
+      lossAfter: result.metrics.lossAfter,
+      delta: {
+        sha256: createHash("sha256").update(bytes).digest("hex"),
+        bytes: BigInt(bytes.length),
+        name: "delta.safetensors",
+      },
+      format: formatToWire(format),
+      chunkBytes,
+      chunkSha256: [...hashes],
+      targets: [...modulesOfLayout(layoutOf(delta))],
+      noised: noised !== null,
+    },
+    key,
+  );
+}
+
+/** An edge of a lower rank has trained the first components only. */
+function startOf(startPath: string | null, rank: number): TensorMap | null {
+  if (startPath === null) return null;
+  const { tensors } = readSafetensors(startPath);
+  const ofStart = rankOfLayout(layoutOf(tensors));
+  return rank < ofStart ? firstComponents(tensors, rank) : tensors;
+}
+
+/** Writes the delta so that its numbers as anybody reads them are within the norm. */
+async function writeWithin(
+  path: string,
+  delta: TensorMap,
+  format: CodecFormat,
+  normMax: number,
+  metadata: Readonly<Record<string, string>>,
+) {
+  let tensors = delta;
+  for (let shrinks = 0; ; shrinks++) {
+    const bytes = encodeDelta(tensors, format, metadata);
+    replaceFile(path, bytes);
+    const { norm } = await scanDelta(path, layoutOf(tensors));
+    const isWithin = !(normMax > 0 && norm > normMax);
+    if (isWithin || shrinks >= SHRINKS_MAX) return { bytes, norm };
+    tensors = scaleTensors(tensors, (normMax / norm) * SHRINK);
+  }
+}
