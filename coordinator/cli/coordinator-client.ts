@@ -21,6 +21,10 @@ export class CoordinatorClient {
     return this.#request("POST", path, JSON.stringify(body));
   }
 
+  put<T>(path: string, body: object): Promise<T> {
+    return this.#request("PUT", path, JSON.stringify(body));
+  }
+
   delete<T>(path: string): Promise<T> {
     return this.#request("DELETE", path);
   }

@@ -16,6 +16,7 @@ import {
 import { CoordinatorClient } from "./coordinator-client.ts";
 import { findCoordinator } from "./mesh-file.ts";
 import { publishModel } from "./model-publish.ts";
+import { privacyCommand } from "./privacy-command.ts";
 import { evaluationsText } from "./round-report.ts";
 import { rolloutText } from "./status-command.ts";
 import { table } from "./terminal.ts";
@@ -81,6 +82,7 @@ export const modelsCommand: Command = {
       examples: ["isthmus models rollback commands --wait"],
       run: rollback,
     },
+    privacyCommand,
   ],
 };
 

@@ -10,6 +10,7 @@ import type { Sha256 } from "../../proto/ids.ts";
 import { mergePartials, type RegionPartial } from "../../sync/aggregate/merge-partials.ts";
 import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
 import { hashFile } from "../../sync/artifact/artifact-upload.ts";
+import { tensorSum } from "../../sync/delta/tensor-map.ts";
 import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
 import { metadataString } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
@@ -21,12 +22,16 @@ import {
 } from "../../sync/formats/lora-adapter.ts";
 import { readSafetensors } from "../../sync/formats/safetensors.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import type { ArtifactRef, TrainingState, VersionRecord } from "../catalogue/model-record.ts";
+import type { ArtifactRef, TrainingState } from "../catalogue/model-record.ts";
+import { isNoisedCentrally, noisedMean } from "../privacy/noised-mean.ts";
+import type { RoundPrivacy } from "../privacy/round-privacy.ts";
 import type { CampaignState, RegionPartialRef, RoundState } from "./campaign-state.ts";
+import { startState } from "./start-state.ts";
 
 export interface AdapterMergeOptions {
   readonly catalogue: Catalogue;
   readonly artifacts: ArtifactStore;
+  readonly privacy: RoundPrivacy;
   /** For the file being written. */
   readonly dir: string;
 }
@@ -53,7 +58,7 @@ export async function mergeRound(
   const { artifacts, catalogue } = options;
   const start = catalogue.version(campaign.good.version);
   const pulled = pulledRegions(campaign, round);
-  const adapter = await mergeAdapter(campaign, start, pulled, artifacts);
+  const adapter = await mergeAdapter(campaign, round, pulled, options);
   const name = `${campaign.id}-${round.number}`;
   const state = await storeBytes(artifacts, encodeAdapterState(adapter), `${name}.safetensors`);
   const file = join(options.dir, `${name}.gguf.new`);
@@ -79,25 +84,26 @@ export async function mergeRound(
 
 async function mergeAdapter(
   campaign: CampaignState,
-  start: VersionRecord,
+  round: RoundState,
   pulled: readonly PulledRegion[],
-  artifacts: ArtifactStore,
+  options: AdapterMergeOptions,
 ): Promise<LoraAdapter> {
-  const path = (ref: ArtifactRef) => artifacts.path(ref.sha256 as Sha256);
-  const from = campaign.good.training?.state;
+  const { base } = options.catalogue.version(campaign.good.version);
+  const path = (ref: ArtifactRef) => options.artifacts.path(ref.sha256 as Sha256);
+  const from = await startState(campaign, options);
   const partials: RegionPartial[] = pulled.map(({ region, partial }) => ({
     region,
     weight: partial.weight,
     contributors: partial.contributors,
     load: () => readSafetensors(path(partial.artifact)).tensors,
   }));
-  const tensors = await mergePartials(
-    from === undefined ? null : readSafetensors(path(from)).tensors,
-    partials,
-  );
-  const architecture = metadataString(readGguf(path(start.base)).metadata, "general.architecture");
+  const start = from === null ? null : readSafetensors(path(from)).tensors;
+  const tensors = isNoisedCentrally(campaign)
+    ? tensorSum(start, await noisedMean(campaign, round, partials, options.privacy))
+    : await mergePartials(start, partials);
+  const architecture = metadataString(readGguf(path(base)).metadata, "general.architecture");
   if (architecture === undefined) {
-    throw new Fault("invalid-argument", `${start.base.name} names no architecture`);
+    throw new Fault("invalid-argument", `${base.name} names no architecture`);
   }
   const { alpha } = campaign.params;
   const adapter = { architecture, alpha, modules: modulesOf(new Map(tensors), campaign.id) };

@@ -30,6 +30,7 @@ export class CampaignRunner {
     if (record === undefined) throw new Fault("not-found", `there is no campaign ${id}`);
     this.#state = campaignSchema.parse(record.value);
     noteLineage(options.catalogue, this.#state);
+    options.privacy.settle(this.#state);
     this.#pursue();
   }
 
@@ -39,7 +40,7 @@ export class CampaignRunner {
 
   dispatch(event: CampaignEvent): void {
     if (this.#stopped) return;
-    const { clock, records, log, catalogue, onState } = this.#options;
+    const { clock, records, log, catalogue, privacy, onState } = this.#options;
     const next = step(this.#state, event, clock.now());
     if (next === this.#state) return;
     const before = this.#state;
@@ -47,6 +48,7 @@ export class CampaignRunner {
     writeCampaign(records, next);
     logChange(log, before, next);
     noteLineage(catalogue, next);
+    privacy.settle(next);
     onState(next);
     this.#pursue();
   }

@@ -4,22 +4,23 @@
 import fs from "node:fs";
 import path from "node:path";
 import { Fault } from "../../proto/fault.ts";
+import { firstComponents } from "../../sync/delta/rank-slice.ts";
 import { metadataNumber, metadataString } from "../../sync/formats/gguf-metadata.ts";
 import { type GgufFile, readGguf } from "../../sync/formats/gguf-reader.ts";
-import { leadingComponents } from "../../sync/formats/leading-components.ts";
+import { initialAdapter } from "../../sync/formats/initial-adapter.ts";
 import {
   adapterRank,
   adapterTensors,
   decodeAdapterState,
   encodeAdapterState,
   type LoraAdapter,
+  modulesOf,
 } from "../../sync/formats/lora-adapter.ts";
 import {
   type AttentionHeads,
   readPeftAdapter,
   writePeftAdapter,
 } from "../../sync/formats/peft-adapter.ts";
-import { initialAdapter } from "./initial-adapter.ts";
 import { LINEAR_MODULES } from "./llama-model.ts";
 import { ADAPTER_FOLDER } from "./trainer-contract.ts";
 import type { CompleteTrainingJob } from "./training-job.ts";
@@ -33,6 +34,8 @@ const ALPHA_TOLERANCE = 1e-6;
 /** What a trainer begins with. */
 export interface Handover {
   readonly start: LoraAdapter;
+  /** How many of its first components this edge trains. */
+  readonly trainRank: number;
   /** The PEFT folder that it reads. */
   readonly adapterIn: string;
   readonly heads: AttentionHeads;
@@ -45,20 +48,19 @@ export interface Handover {
 export function handOver(job: CompleteTrainingJob): Handover {
   const base = openBase(job.base);
   const heads = headsOf(base);
-  const whole = job.adapterState === undefined ? fresh(base, job) : known(job.adapterState, job);
-  requireFits(whole, base);
-  requireNumbers(whole, "the adapter to go on from");
-  const start = leadingComponents(whole, Math.min(job.rank, job.rankMax ?? job.rank));
+  const start = job.adapterState === undefined ? fresh(base, job) : known(job.adapterState, job);
+  requireFits(start, base);
+  requireNumbers(start, "the adapter to go on from");
   const adapterIn = path.join(job.outputFolder, IN_FOLDER);
   writePeftAdapter(adapterIn, start, heads);
-  return { start, adapterIn, heads };
+  return { start, trainRank: Math.min(job.rank, job.rankMax ?? job.rank), adapterIn, heads };
 }
 
 /**
- * Reads what the trainer left, checks it against what it was given, and writes the trainer state;
- * returns its path. Faults: failed-precondition.
+ * Reads what the trainer left, checks it against what it was given, and writes the trainer state
+ * of the components that were trained; returns its path. Faults: failed-precondition.
  */
-export function takeBack({ start, heads }: Handover, job: CompleteTrainingJob): string {
+export function takeBack({ start, trainRank, heads }: Handover, job: CompleteTrainingJob): string {
   const folder = path.join(job.outputFolder, ADAPTER_FOLDER);
   const result = readResult(folder, heads);
   if (Math.abs(result.alpha - start.alpha) > ALPHA_TOLERANCE * start.alpha) {
@@ -75,14 +77,24 @@ export function takeBack({ start, heads }: Handover, job: CompleteTrainingJob): 
     if (!expected.has(name)) throw badResult(`${name} wasn't to be trained`);
   }
   requireNumbers(result, "the trainer's adapter");
-  if (job.freezeA) requireSameA(start, result);
+  requireUntouched(start, result, trainRank, job.freezeA);
   const state = path.join(job.outputFolder, STATE_FILE);
   // In the start's order and with its alpha, so that equal numbers give equal bytes.
-  const modules = [...start.modules.keys()].map((name) => [name, result.modules.get(name)!]);
-  const ordered = { ...start, modules: new Map(modules as [string, never][]) };
-  fs.writeFileSync(`${state}.part`, encodeAdapterState(ordered), { flush: true });
+  const ordered = [...start.modules.keys()].map(
+    (name) => [name, result.modules.get(name)!] as const,
+  );
+  const trained = trainedPart({ ...start, modules: new Map(ordered) }, job.rank, trainRank);
+  fs.writeFileSync(`${state}.part`, encodeAdapterState(trained), { flush: true });
   fs.renameSync(`${state}.part`, state);
   return state;
+}
+
+/** The first components, with the alpha that keeps alpha / rank what it is. */
+function trainedPart(adapter: LoraAdapter, rank: number, trainRank: number): LoraAdapter {
+  if (trainRank === rank) return adapter;
+  const tensors = firstComponents(adapterTensors(adapter), trainRank);
+  const alpha = (adapter.alpha * trainRank) / rank;
+  return { ...adapter, alpha, modules: modulesOf(tensors, "the trained part") };
 }
 
 function openBase(file: string): GgufFile {
@@ -160,11 +172,21 @@ function readResult(folder: string, heads: AttentionHeads): LoraAdapter {
   }
 }
 
-function requireSameA(start: LoraAdapter, result: LoraAdapter): void {
-  for (const [weight, { a }] of start.modules) {
-    const found = result.modules.get(weight)!.a;
-    if (a.some((value, i) => value !== found[i])) {
-      throw badResult(`A of ${weight} changed, though it was to stay frozen`);
+/** Components beyond the trained ones, and a frozen A, must come out as they went in. */
+function requireUntouched(
+  start: LoraAdapter,
+  result: LoraAdapter,
+  trainRank: number,
+  freezesA: boolean,
+): void {
+  for (const [weight, { rank, inputs, a, b }] of start.modules) {
+    const found = result.modules.get(weight)!;
+    const rowsFree = freezesA ? 0 : trainRank;
+    const sameA = a.every((value, i) => i < rowsFree * inputs || value === found.a[i]);
+    const sameB = b.every((value, i) => i % rank < trainRank || value === found.b[i]);
+    if (!sameA || !sameB) {
+      const factor = sameA ? "B" : "A";
+      throw badResult(`${factor} of ${weight} changed where it was to stay as it was`);
     }
   }
 }

@@ -19,6 +19,7 @@ import { readDelta } from "../../sync/delta/codec/delta-numbers.ts";
 import { rankOfLayout } from "../../sync/delta/rank-slice.ts";
 import { layoutOf, type TensorLayout, type TensorMap } from "../../sync/delta/tensor-map.ts";
 import { encodeSafetensors, readSafetensors } from "../../sync/formats/safetensors.ts";
+import { deltaWeight } from "../../sync/privacy/delta-weight.ts";
 import { combineTier, type TierMember, type TierPart } from "../../sync/strategy/combined-tier.ts";
 import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
 import { includedSeats, type RoundState } from "./round-state.ts";
@@ -86,9 +87,10 @@ function membersOf(
   return includedSeats(state)
     .filter(({ edge }) => !without.has(edge))
     .map(({ edge, manifest }) => {
-      const { examples, rank, norm, delta } = manifest!;
+      const { rank, norm, delta } = manifest!;
+      const weight = deltaWeight(state.offer, manifest!);
       const digest = sha256(delta!.sha256);
-      return { edge, weight: examples, rank, norm, digest, path: deltas.path(digest) };
+      return { edge, weight, rank, norm, digest, path: deltas.path(digest) };
     });
 }
 

@@ -12,7 +12,7 @@ import { judgeTier, needsGeometry, type TierRule, type TierVerdict } from "./tie
 /** A delta that passed its screening. */
 export interface TierMember {
   readonly edge: string;
-  /** Its examples. */
+  /** Its examples, or 1 where all weigh the same. */
   readonly weight: number;
   readonly rank: number;
   readonly norm: number;

@@ -1,15 +1,26 @@
 // The adapter that a campaign's first round starts from: only its seed decides it, so that all
-// edges begin with the same numbers, whatever trainer they have.
+// edges begin with the same numbers, whatever trainer they have, and whoever needs to know what
+// training changed can make it again.
 
-import type { GgufFile } from "../../sync/formats/gguf-reader.ts";
-import type { LoraAdapter, LoraModule } from "../../sync/formats/lora-adapter.ts";
-import { seededRandom } from "../../sync/formats/seeded-random.ts";
-import type { LinearModule } from "./llama-model.ts";
+import type { GgufFile } from "./gguf-reader.ts";
+import type { LoraAdapter, LoraModule } from "./lora-adapter.ts";
+import { seededRandom } from "./seeded-random.ts";
+
+/** All linear modules of a llama block: what an empty list of modules means. */
+const LINEAR_MODULES = [
+  "attn_q",
+  "attn_k",
+  "attn_v",
+  "attn_output",
+  "ffn_gate",
+  "ffn_up",
+  "ffn_down",
+] as const;
 
 export interface InitialAdapterOptions {
   readonly rank: number;
   readonly alpha: number;
-  readonly modules: readonly LinearModule[];
+  readonly modules: readonly string[];
   readonly seed: number;
 }
 
@@ -17,9 +28,10 @@ export interface InitialAdapterOptions {
 export function initialAdapter(base: GgufFile, options: InitialAdapterOptions): LoraAdapter {
   const { rank, alpha, seed } = options;
   const random = seededRandom(seed);
+  const wanted = options.modules.length > 0 ? options.modules : LINEAR_MODULES;
   const modules = new Map<string, LoraModule>();
   for (const { name, dimensions } of base.tensors.values()) {
-    if (!options.modules.some((module) => name.endsWith(`.${module}.weight`))) continue;
+    if (!wanted.some((module) => name.endsWith(`.${module}.weight`))) continue;
     const [inputs = 1, outputs = 1] = dimensions;
     const deviation = 1 / Math.sqrt(inputs);
     const a = new Float32Array(rank * inputs);
