@@ -16,6 +16,7 @@ import { fleetRoutes } from "./api/fleet-routes.ts";
 import { modelRoutes, modelView } from "./api/model-routes.ts";
 import { privacyRoutes } from "./api/privacy-routes.ts";
 import { rolloutRoutes } from "./api/rollout-routes.ts";
+import { scheduleRoutes } from "./api/schedule-routes.ts";
 import { Catalogue } from "./catalogue/catalogue.ts";
 import { publishDesired } from "./catalogue/desired-publisher.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
@@ -25,6 +26,7 @@ import { RecordStore } from "./records/record-store.ts";
 import { Fleet } from "./rollout/fleet.ts";
 import { Rollouts } from "./rollout/rollouts.ts";
 import { Campaigns } from "./rounds/campaigns.ts";
+import { Schedules } from "./rounds/schedule/schedules.ts";
 
 const BUCKET = "isthmus";
 
@@ -62,6 +64,8 @@ async function start(config: CoordinatorConfig, scope: RoleScope): Promise<RoleA
   const parts = { ...tools, dir: config.dir };
   const campaigns = new Campaigns({ ...parts, regions });
   scope.onStop(() => campaigns.close());
+  const schedules = new Schedules({ records, catalogue, campaigns, fleet, clock, log });
+  scope.onStop(() => schedules.close());
   scope.onStop(publishDesired({ catalogue, records, nats, clock }));
   scope.onStop(registerMetrics({ metrics, fleet, campaigns, replica, clock }));
 
@@ -73,10 +77,11 @@ async function start(config: CoordinatorConfig, scope: RoleScope): Promise<RoleA
   app.route("/", modelRoutes(catalogue, fleet));
   const view = modelView(fleet);
   app.route("/", rolloutRoutes({ catalogue, rollouts, view }));
-  app.route("/", campaignRoutes(campaigns, clock));
+  app.route("/", campaignRoutes(campaigns, schedules, clock));
+  app.route("/", scheduleRoutes(schedules));
   app.route("/", privacyRoutes(campaigns.privacy));
   const links = () => ({ nats: nats.state, recordsWaiting: replica.lag });
-  app.route("/", fleetRoutes({ fleet, catalogue, campaigns, links }));
+  app.route("/", fleetRoutes({ fleet, catalogue, campaigns, schedules, links }));
   app.route("/", drainRoutes(fleet, nats));
   const http = await startHttpServer({ ...config.http, app, log });
   scope.onStop(() => http.stop());

@@ -6,15 +6,22 @@ import type { Clock } from "../../runtime/clock.ts";
 import { campaignRequestSchema } from "../rounds/campaign-plan.ts";
 import { type CampaignState, isOver } from "../rounds/campaign-state.ts";
 import type { Campaigns } from "../rounds/campaigns.ts";
-import { readBody } from "./request-body.ts";
+import type { Schedules } from "../rounds/schedule/schedules.ts";
+import { readBody, readValue } from "./request-body.ts";
 
 const KEEP_ALIVE_MS = 10_000;
 
-export function campaignRoutes(campaigns: Campaigns, clock: Clock): Hono {
+export function campaignRoutes(campaigns: Campaigns, schedules: Schedules, clock: Clock): Hono {
   const app = new Hono();
   app.get("/v1/campaigns", (c) => c.json({ campaigns: campaigns.list() }));
   app.post("/v1/campaigns", async (c) => {
-    return c.json(campaigns.start(await readBody(c, campaignRequestSchema)), 201);
+    const body = await readBody(c, z.record(z.string(), z.json()));
+    const request = readValue(body, campaignRequestSchema);
+    const campaign = campaigns.start(request);
+    // Started again and again: the same words, each time without the model's name.
+    const { every } = request.pace;
+    if (every !== null) schedules.repeat(request.model, every, body);
+    return c.json(campaign, 201);
   });
   app.get("/v1/campaigns/:id", (c) => c.json(campaigns.get(c.req.param("id"))));
   app.get("/v1/campaigns/:id/rounds/:round", (c) => {

@@ -6,17 +6,19 @@ import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { Fleet } from "../rollout/fleet.ts";
 import { rolloutProgress } from "../rollout/rollout-progress.ts";
 import type { Campaigns } from "../rounds/campaigns.ts";
+import type { Schedules } from "../rounds/schedule/schedules.ts";
 
 export interface FleetRoutesOptions {
   readonly fleet: Fleet;
   readonly catalogue: Catalogue;
   readonly campaigns: Campaigns;
+  readonly schedules: Schedules;
   /** State of the link to NATS, and records that the bucket doesn't have yet. */
   readonly links: () => { readonly nats: string; readonly recordsWaiting: number };
 }
 
 export function fleetRoutes(options: FleetRoutesOptions): Hono {
-  const { fleet, catalogue, campaigns } = options;
+  const { fleet, catalogue, campaigns, schedules } = options;
   const app = new Hono();
   app.get("/v1/edges", (c) => {
     const edges = fleet.edges().map(({ region, edge, alive }) => ({
@@ -52,6 +54,7 @@ export function fleetRoutes(options: FleetRoutesOptions): Hono {
       campaigns: campaigns.open().map(({ id, model, phase, round, rounds }) => {
         return { id, model, phase, rounds, round: round?.number, roundPhase: round?.phase };
       }),
+      suggestions: schedules.suggestions(),
     });
   });
   return app;

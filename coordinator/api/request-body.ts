@@ -7,7 +7,12 @@ const BODY_BYTES_MAX = 1 << 20;
 
 /** Faults: `payload-too-large`, `invalid-argument` with the field as `param`. */
 export async function readBody<T>(c: Context, schema: z.ZodType<T>): Promise<T> {
-  const parsed = schema.safeParse(parseJson(await readText(c)));
+  return readValue(parseJson(await readText(c)), schema);
+}
+
+/** The same for a value that is read already. Faults: `invalid-argument`. */
+export function readValue<T>(value: unknown, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   const param = issue?.path.map(String).join(".") ?? "";

@@ -9,6 +9,7 @@ import {
   type TrainingState,
 } from "../catalogue/model-record.ts";
 import type { CampaignState } from "./campaign-state.ts";
+import type { CampaignTrigger } from "./campaign-trigger.ts";
 import {
   ROUNDS_MAX,
   roundRulesSchema,
@@ -45,6 +46,7 @@ export function planCampaign(
     readonly catalogue: Catalogue;
     readonly regions: readonly string[];
     readonly nowMs: number;
+    readonly trigger: CampaignTrigger;
   },
 ): CampaignState {
   const model = context.catalogue.model(request.model);
@@ -71,6 +73,7 @@ export function planCampaign(
     model: model.model,
     createdMs: context.nowMs,
     endedMs: null,
+    trigger: context.trigger,
     rounds: request.rounds,
     params: paramsOf(request, start.training),
     rules: roundRulesSchema.parse({ ...ruleDefaults, ...request.rules }),

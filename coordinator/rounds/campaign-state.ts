@@ -7,6 +7,7 @@ import {
   modelNameSchema,
   trainingStateSchema,
 } from "../catalogue/model-record.ts";
+import { campaignTriggerSchema } from "./campaign-trigger.ts";
 import { roundRulesSchema, trainParamsSchema } from "./params.ts";
 import { outOfRules, planSections } from "./plan/plan-sections.ts";
 
@@ -127,6 +128,7 @@ const wholeCampaignSchema = z.strictObject({
   model: modelNameSchema,
   createdMs: z.int(),
   endedMs: z.int().nullable(),
+  trigger: campaignTriggerSchema.prefault({ kind: "operator" }),
   rounds: z.int().min(1),
   params: trainParamsSchema,
   rules: roundRulesSchema,

@@ -22,6 +22,7 @@ import {
   type RoundState,
   roundSchema,
 } from "./campaign-state.ts";
+import type { CampaignTrigger } from "./campaign-trigger.ts";
 import { reportOf } from "./round-messages.ts";
 
 const CAMPAIGNS_MAX = 10_000;
@@ -94,7 +95,7 @@ export class Campaigns {
    * Starts a campaign; its first step is durable on return.
    * Faults: `conflict` while the model has one under way, and those of `planCampaign`.
    */
-  start(request: CampaignRequest): CampaignState {
+  start(request: CampaignRequest, trigger: CampaignTrigger = { kind: "operator" }): CampaignState {
     const { catalogue, clock, records, regions } = this.#options;
     const open = this.open().find(({ model }) => model === request.model);
     if (open !== undefined) {
@@ -104,7 +105,10 @@ export class Campaigns {
       throw new Fault("conflict", `at most ${CAMPAIGNS_MAX} campaigns are kept`);
     }
     const id = this.#freeId(request.model, clock.now());
-    const campaign = planCampaign(id, request, { catalogue, regions, nowMs: clock.now() });
+    const campaign = planCampaign(id, request, {
+      ...{ catalogue, regions, trigger },
+      nowMs: clock.now(),
+    });
     this.privacy.begin(campaign);
     writeCampaign(records, campaign);
     this.#tell(campaign);

@@ -5,8 +5,8 @@ import { z } from "zod";
 const COUNT_MAX = 100_000;
 const DEADLINE_MIN_MS = 1_000;
 const DEADLINE_MAX_MS = 86_400_000;
-const EVERY_MIN_MS = 60_000;
-const EVERY_MAX_MS = 366 * 86_400_000;
+export const EVERY_MIN_MS = 60_000;
+export const EVERY_MAX_MS = 366 * 86_400_000;
 
 /**
  * Source of the over-selection: Bonawitz et al. 2019 (arXiv 1902.01046) see 6 to 10 % of devices
