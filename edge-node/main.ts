@@ -39,7 +39,8 @@ import { followDrainOrders } from "./serving/drain-orders.ts";
 import { withEdgeGauges } from "./serving/edge-metrics.ts";
 import { metered } from "./serving/metered-backend.ts";
 import { openServing, type Serving } from "./serving/serving.ts";
-import { runTraining } from "./training/run-training.ts";
+import { pauseGauge, runTrainingOf } from "./training/edge-trainer.ts";
+import { ServingPause } from "./training/serving-pause.ts";
 import { followDesired } from "./versions/desired-feed.ts";
 import { createEvaluator } from "./versions/evaluator.ts";
 
@@ -76,6 +77,7 @@ async function start(config: EdgeConfig, scope: RoleScope): Promise<RoleAddresse
   const uplink = openUplink(config, scope);
   const serving = openServing(config, scope);
   const memory = openMemory(config, scope, serving.models);
+  serving.versionBook.rateBy(() => memory.examples.ratingsByVersion());
   const listeners = await listen(config, scope, serving, uplink, memory);
   const learning = uplink.nats && openLearning(config, scope, serving, uplink.nats, memory);
   if (uplink.nats !== undefined) {
@@ -194,11 +196,19 @@ function escalating(
 
 function openLearning(
   config: EdgeConfig,
-  { log, clock, onStop }: RoleScope,
-  { models, versions, admitted, holder }: Serving,
+  { log, clock, metrics, onStop }: RoleScope,
+  serving: Serving,
   nats: NatsLink,
   { examples }: Memory,
 ): Learning {
+  const { models, versions, admitted, holder } = serving;
+  const pausing = new ServingPause({
+    inFlight: () => admitted.inFlight,
+    shareMin: config.training.shareWhileBusy,
+    clock,
+    onChange: pauseGauge(metrics),
+  });
+  serving.onChange = () => pausing.look();
   const learning = createLearning({
     region: config.region,
     edge: config.name,
@@ -212,7 +222,7 @@ function openLearning(
       held.release(); // used at once; what is used last is evicted last
       return held.path;
     },
-    runTraining,
+    runTraining: runTrainingOf(config.training, pausing),
     evaluator: createEvaluator({
       backend: admitted,
       lease: (version, signal) => versions.lease(version, signal),
@@ -257,7 +267,11 @@ function report(
     publish: (body) => nats.publish(subjects.heartbeat(region, edge), body),
     clock,
   });
-  serving.onChange = () => heart.changed();
+  const { onChange } = serving;
+  serving.onChange = () => {
+    onChange();
+    heart.changed();
+  };
   onStop(() => heart.stop());
   const onDesired = serving.versions.take.bind(serving.versions);
   onStop(followDesired({ link: nats, region, log, onDesired }));

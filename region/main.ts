@@ -7,6 +7,8 @@ import type { Sha256 } from "../proto/ids.ts";
 import { subjects } from "../proto/subjects.ts";
 import { readConfig } from "../runtime/config.ts";
 import { discoveryService } from "../runtime/frontend/discovery.ts";
+import { feedbackRoutes } from "../runtime/frontend/feedback/feedback-routes.ts";
+import { feedbackService } from "../runtime/frontend/feedback/grpc-feedback.ts";
 import { openAiRoutes } from "../runtime/frontend/openai/routes.ts";
 import { startGrpcServer } from "../runtime/grpc/server.ts";
 import { startHttpServer } from "../runtime/http/server.ts";
@@ -22,6 +24,9 @@ import { type ArtifactStore, createArtifactStore } from "../sync/artifact/artifa
 import { type RegionConfig, regionConfigSchema } from "./config.ts";
 import { type DesiredRelay, startDesiredRelay } from "./desired/desired-relay.ts";
 import { DesiredVault } from "./desired/desired-vault.ts";
+import { DriftWatch } from "./drift/drift-watch.ts";
+import { createFeedbackRelay } from "./feedback/feedback-relay.ts";
+import { noting, ServedCompletions } from "./feedback/served-completions.ts";
 import { createGateway, type Gateway } from "./gateway/gateway.ts";
 import { gatewayInferenceService } from "./gateway/gateway-inference.ts";
 import { regionRoutes } from "./gateway/region-routes.ts";
@@ -46,6 +51,7 @@ interface Region {
   readonly peers: PeerRegistry;
   readonly gateway: Gateway;
   readonly sessions: Sessions;
+  readonly drift: DriftWatch;
   readonly store: ArtifactStore;
   /** Filled in once the servers listen. */
   readonly addresses: { http: string; grpc: string };
@@ -109,6 +115,10 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
     ...{ region: name, edges, peers, clock, random: systemRandom, log, metrics },
     ...{ inFlightMax, policies },
   });
+  const drift = new DriftWatch({ log, metrics });
+  edges.onChange(({ kind, member }) => {
+    if (kind === "removed" || kind === "replaced") drift.forget(member.edge);
+  });
   const sessions = createSessions({
     ...{ region: name, domain: config.natsDomain ?? name, nats, clock, log, metrics },
     jurisdictions: config.labels.jurisdictions,
@@ -117,7 +127,7 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   });
   role.onStop(() => sessions.stop());
   const addresses = { http: "", grpc: "" };
-  return { config, role, nats, edges, peers, sessions, gateway, store, addresses };
+  return { config, role, nats, edges, peers, sessions, drift, gateway, store, addresses };
 }
 
 async function startRounds(region: Region): Promise<RegionRounds> {
@@ -147,14 +157,18 @@ function pull(region: Region, target: { sha256: Sha256; bytes: number }): Promis
   return pullArtifact(target, [config.coordinator.http], store, { signal, clock });
 }
 
-function summaries({ addresses, config, edges, peers, role }: Region, relay: DesiredRelay) {
+function summaries({ addresses, config, drift, edges, peers, role }: Region, relay: DesiredRelay) {
   const labels = create(RegionLabelsSchema, config.labels);
   const incarnation = BigInt(role.clock.now());
   let sequence = 0n;
   return (): RegionSummary => {
     sequence += 1n;
     const identity = { region: config.name, incarnation, ...addresses };
-    const summary = summarize(identity, sequence, edges, relay.desired?.revision ?? 0n);
+    const { revision = 0n, trials = [] } = relay.desired ?? {};
+    const trying = trials.flatMap((trial) => trial.edges.map((name) => name.split("/")));
+    const mine = trying.flatMap(([at, edge]) => (at === config.name && edge ? [edge] : []));
+    const summary = summarize(identity, sequence, edges, revision, mine);
+    drift.tellIn(summary);
     return { ...summary, labels, rttMs: peers.rtts() };
   };
 }
@@ -166,11 +180,20 @@ async function listen(
 ): Promise<void> {
   const { config, role, sessions, peers, edges, store, addresses } = region;
   const { log, metrics, clock } = role;
-  const { backend } = sessions;
+  const served = new ServedCompletions(clock);
+  const backend = noting(sessions.backend, served);
   const frontend = { backend, log, metrics, clock };
+  const feedback = createFeedbackRelay({
+    region: config.name,
+    served,
+    edgeAddress: (edge) => edges.member(edge)?.heartbeat.grpc,
+    regionAddress: (region) => peers.get(region)?.grpc,
+    clock,
+  });
   const app = new Hono();
   app.route("/", systemRoutes({ ready: () => notReady(region), metrics }));
   app.route("/", openAiRoutes(frontend) as unknown as Hono);
+  app.route("/", feedbackRoutes({ port: feedback, log, clock }) as unknown as Hono);
   const inputs = { region: config.name, edges, peers, random: systemRandom };
   app.route(
     "/",
@@ -184,6 +207,7 @@ async function listen(
     gatewayInferenceService(frontend),
     discoveryService(() => topologyOf(summary(), peers)),
     trunkService(backend, { clock, log }),
+    feedbackService(feedback),
   ];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   role.onStop(() => grpc.stop(STOP_GRACE_MS));
@@ -195,7 +219,7 @@ async function listen(
 }
 
 /** What edges and other regions say. What can't be believed is counted, and changes nothing. */
-function takeMessages({ config, role, nats, edges, peers }: Region): void {
+function takeMessages({ config, role, nats, edges, peers, drift }: Region): void {
   const refused = role.metrics.counter({
     name: "isthmus_messages_refused_total",
     help: "Heartbeats and summaries that were not believed.",
@@ -206,8 +230,14 @@ function takeMessages({ config, role, nats, edges, peers }: Region): void {
     refused.inc({ kind });
     role.log.debug({ subject, why }, `a ${kind} was not believed`);
   };
+  const takeHeartbeat = (subject: string, body: Uint8Array): string | null => {
+    const why = edges.takeHeartbeat(subject, body);
+    const member = why === null ? edges.member(subject.split(".").at(-1) ?? "") : undefined;
+    if (member !== undefined) drift.take(member.edge, member.heartbeat.drift);
+    return why;
+  };
   nats.subscribe(subjects.heartbeats(config.name), ({ subject, body }) =>
-    note("heartbeat", subject, edges.takeHeartbeat(subject, body)),
+    note("heartbeat", subject, takeHeartbeat(subject, body)),
   );
   nats.subscribe(subjects.summaries, ({ subject, body }) =>
     note("summary", subject, peers.takeSummary(subject, body)),

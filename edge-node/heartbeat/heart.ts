@@ -16,7 +16,7 @@ export type Vitals = Pick<
   "memoryTotalBytes" | "memoryFreeBytes" | "rssBytes" | "gpus" | "inFlight" | "draining"
 > &
   Pick<Heartbeat, "training" | "desiredRevision"> &
-  Partial<Pick<Heartbeat, "drift">> & { readonly models: ModelState[] };
+  Partial<Pick<Heartbeat, "drift" | "health">> & { readonly models: ModelState[] };
 
 /** Who sends them; the same in every one. */
 export type Identity = Pick<

@@ -10,6 +10,7 @@ import type { AdmittedBackend } from "../admission/admitted-backend.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { EngineBackend } from "../serving/engine-backend.ts";
 import type { ServedModels } from "../serving/served-models.ts";
+import type { VersionBook } from "../serving/version-health.ts";
 import type { Versions } from "../versions/versions.ts";
 import type { Vitals } from "./heart.ts";
 import { reportModel } from "./model-report.ts";
@@ -20,6 +21,7 @@ export interface VitalsSources {
   readonly versions: Pick<Versions, "names" | "progressOf" | "reconciledRevision">;
   readonly admitted: AdmittedBackend;
   readonly engines: EngineBackend;
+  readonly versionBook: Pick<VersionBook, "health">;
   readonly prefixNews: PrefixNews;
   /** What the GPUs' own tool tells; empty where there is none. */
   readonly gpuStates: () => readonly GpuState[];
@@ -54,6 +56,7 @@ export function readVitals(sources: VitalsSources, nowMs: number): Vitals {
     draining: sources.isDraining(),
     training: sources.isTraining(),
     drift: sources.drift(),
+    health: sources.versionBook.health(),
     desiredRevision: versions.reconciledRevision,
   };
 }

@@ -12,6 +12,7 @@ import { Versions } from "../versions/versions.ts";
 import { Drain } from "./drain.ts";
 import { EngineBackend } from "./engine-backend.ts";
 import { ServedModels } from "./served-models.ts";
+import { VersionBook } from "./version-health.ts";
 
 /** How often the admission's limits follow what was measured. */
 const ADAPT_EVERY_MS = 500;
@@ -23,6 +24,7 @@ export interface Serving {
   readonly admitted: AdmittedBackend;
   readonly holder: ArtifactHolder;
   readonly drain: Drain;
+  readonly versionBook: VersionBook;
   /** Set once everything that tells of changes is there. */
   onChange: () => void;
 }
@@ -42,8 +44,9 @@ export function openServing(config: EdgeConfig, { log, clock, onStop }: ServingS
   const onChange = () => serving.onChange();
   const startEngine = engineStarter(config.engine, log, onChange);
   const engines = new EngineBackend({ models, edge, region, clock });
+  const versionBook = new VersionBook({ models, clock });
   const admitted = new AdmittedBackend({
-    backend: engines,
+    backend: versionBook.around(engines),
     slotsOf: (model) => models.slotsOf(model),
     leastMsOf: (request) => engines.leastMs(request),
     queueMax,
@@ -71,6 +74,7 @@ export function openServing(config: EdgeConfig, { log, clock, onStop }: ServingS
     admitted,
     holder,
     drain: new Drain({ requests: admitted, clock, log, onChange }),
+    versionBook,
     onChange: () => {},
   };
   onStop(async () => {

@@ -20,12 +20,15 @@ export interface RegionIdentity {
 
 /** Edges listed one by one; more would not fit in a NATS message. The models count all of them. */
 const EDGES_TOLD_MAX = 3000;
+/** Edges of which it is told how their versions do; those that try one go first. */
+const HEALTH_TOLD_MAX = 500;
 
 export function summarize(
   identity: RegionIdentity,
   sequence: bigint,
   edges: EdgeRegistry,
   desiredRevision: bigint,
+  trying: readonly string[] = [],
 ): RegionSummary {
   const names = new Set<string>();
   for (const { heartbeat } of edges.members()) {
@@ -36,7 +39,19 @@ export function summarize(
     sequence,
     desiredRevision,
     models: [...names].sort().map((model) => summarizeModel(model, edges)),
-    edges: [...edges.members()].slice(0, EDGES_TOLD_MAX).map(summarizeEdge),
+    edges: summarizeEdges(edges, new Set(trying)),
+  });
+}
+
+function summarizeEdges(edges: EdgeRegistry, trying: ReadonlySet<string>) {
+  const told = [...edges.members()].slice(0, EDGES_TOLD_MAX);
+  const first = told.filter(({ edge }) => trying.has(edge));
+  const others = told.filter(({ edge }) => !trying.has(edge));
+  const open = new Set([...first, ...others].slice(0, HEALTH_TOLD_MAX));
+  return told.map((member) => {
+    const summary = summarizeEdge(member);
+    if (open.has(member)) summary.health = member.heartbeat.health;
+    return summary;
   });
 }
 

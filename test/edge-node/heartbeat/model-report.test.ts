@@ -61,6 +61,7 @@ const quiet = {
   isDraining: () => true,
   isTraining: () => false,
   drift: () => [],
+  versionBook: { health: () => [] },
 };
 const versions = {
   names: () => ["m", "n"],
