@@ -9,6 +9,8 @@ import {
   readArgs,
 } from "./command.ts";
 import { knobLines } from "./round-knobs.ts";
+import { showQuarantine } from "./round-quarantine.ts";
+import { scheduleRounds } from "./round-schedule.ts";
 import { listRounds, showRounds } from "./round-show.ts";
 import { startRounds } from "./round-start.ts";
 import { watchRounds } from "./round-watch.ts";
@@ -27,6 +29,7 @@ export const roundsCommand: Command = {
         ...jsonLines,
         "--rounds N          how many rounds (1)",
         "--wait              shows progress; ends with exact match before and after",
+        "--every TIME        and again every 6h, 2d, … from now on",
         ...knobLines,
       ],
       examples: [
@@ -35,6 +38,27 @@ export const roundsCommand: Command = {
         "isthmus rounds start commands --steps 20 --learning-rate 0.002",
       ],
       run: startRounds,
+    },
+    {
+      name: "schedule",
+      summary: "Starts rounds by themselves: by the clock, or when edges' inputs drift.",
+      usage: "[MODEL] [--every TIME] [--on-drift ANSWER] [--off] [OPTIONS]",
+      options: [
+        ...jsonLines,
+        "--every TIME        from one start to the next, e.g. 6h or 2d; first in that time",
+        "--on-drift ANSWER   ignore, suggest or start (suggest)",
+        "--drifting-edges N  fewest edges that must have drifted (1)",
+        "--cooldown TIME     after rounds have ended, how long drift starts no others (1h)",
+        "--off               takes the schedule back; rounds under way go on",
+        "and every option of `isthmus rounds start`, for the rounds that it starts",
+      ],
+      examples: [
+        "isthmus rounds schedule commands --every 6h --rounds 3 --goal 20 --quorum 12",
+        "isthmus rounds schedule commands --every 2d --on-drift start --cooldown 6h",
+        "isthmus rounds schedule commands --off",
+        "isthmus rounds schedule",
+      ],
+      run: scheduleRounds,
     },
     {
       name: "watch",
@@ -51,6 +75,14 @@ export const roundsCommand: Command = {
       options: jsonLines,
       examples: ["isthmus rounds show commands-261120233658 3"],
       run: showRounds,
+    },
+    {
+      name: "quarantine",
+      summary: "Lists the deltas that were kept out of a round, and why.",
+      usage: "CAMPAIGN ROUND [--json]",
+      options: jsonLines,
+      examples: ["isthmus rounds quarantine commands-261120233658 3"],
+      run: showQuarantine,
     },
     {
       name: "ls",

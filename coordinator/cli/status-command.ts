@@ -1,5 +1,6 @@
 // `isthmus status`: the mesh at a glance.
 import type { RolloutProgress } from "../rollout/rollout-progress.ts";
+import type { RoundSuggestion } from "../rounds/schedule/schedules.ts";
 import {
   type Command,
   type CommandScope,
@@ -9,6 +10,7 @@ import {
 } from "./command.ts";
 import { CoordinatorClient } from "./coordinator-client.ts";
 import { findCoordinator } from "./mesh-file.ts";
+import { suggestionText } from "./round-schedule.ts";
 import { table } from "./terminal.ts";
 
 interface Status {
@@ -35,6 +37,7 @@ interface Status {
     readonly round?: number;
     readonly roundPhase?: string;
   }[];
+  readonly suggestions: readonly RoundSuggestion[];
 }
 
 const path = "isthmus status";
@@ -72,6 +75,7 @@ async function run(args: readonly string[], scope: CommandScope): Promise<void> 
       `\n${id}: ${roundPhase ?? phase}${round ? ` (round ${round} of ${rounds})` : ""}`,
     );
   }
+  for (const suggestion of status.suggestions) terminal.print(`\n${suggestionText(suggestion)}`);
 }
 
 /** How far a version has come, in words. */
