@@ -15,6 +15,7 @@ import { drainRoutes } from "./api/drain-routes.ts";
 import { fleetRoutes } from "./api/fleet-routes.ts";
 import { modelRoutes, modelView } from "./api/model-routes.ts";
 import { privacyRoutes } from "./api/privacy-routes.ts";
+import { quarantineRoutes } from "./api/quarantine-routes.ts";
 import { rolloutRoutes } from "./api/rollout-routes.ts";
 import { scheduleRoutes } from "./api/schedule-routes.ts";
 import { Catalogue } from "./catalogue/catalogue.ts";
@@ -79,6 +80,7 @@ async function start(config: CoordinatorConfig, scope: RoleScope): Promise<RoleA
   app.route("/", rolloutRoutes({ catalogue, rollouts, view }));
   app.route("/", campaignRoutes(campaigns, schedules, clock));
   app.route("/", scheduleRoutes(schedules));
+  app.route("/", quarantineRoutes(campaigns, fleet));
   app.route("/", privacyRoutes(campaigns.privacy));
   const links = () => ({ nats: nats.state, recordsWaiting: replica.lag });
   app.route("/", fleetRoutes({ fleet, catalogue, campaigns, schedules, links }));

@@ -73,6 +73,18 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
     value: "N",
     help: "examples of each set that an evaluation takes (100)",
   },
+  codec: {
+    to: ["format", "codec"],
+    kind: "text",
+    value: "NAME",
+    help: "how deltas are written: f32, bf16, int8 or top-k (f32)",
+  },
+  "top-share": {
+    to: ["format", "topShare"],
+    kind: "number",
+    value: "X",
+    help: "share of the numbers that top-k sends (0.1)",
+  },
   clip: {
     to: ["privacy", "noise", "clip"],
     kind: "number",

@@ -8,6 +8,7 @@ import {
   RoundOfferSchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { sha256Pattern } from "../../proto/ids.ts";
+import { formatToWire } from "../../sync/delta/codec/delta-format.ts";
 import {
   type ArtifactRef,
   artifactOf,
@@ -16,6 +17,7 @@ import {
 } from "../catalogue/model-record.ts";
 import { normMaxOf, privacyOffer } from "../privacy/privacy-offer.ts";
 import type { RegionReport } from "./campaign-event.ts";
+import { freezesA, ruleOffer } from "./rule-offer.ts";
 import type { BucketName, CampaignState, EdgeRound, RegionPartialRef } from "./campaign-state.ts";
 
 /** Share of the time for a round that an edge may train; the rest is for the delta's way. */
@@ -54,6 +56,7 @@ export function offerOf(
     params: {
       ...settings,
       normMax: normMaxOf(campaign),
+      freezeA: freezesA(campaign),
       learningRate: learningRateOf(campaign, number),
       timeLimitMs: Math.floor(campaign.pace.deadlineMs * TRAINING_SHARE),
       // Another seed each round: the same start and data would only give the same delta again.
@@ -64,6 +67,8 @@ export function offerOf(
     quorum: 1,
     goal: round?.regions.find((one) => one.region === region)?.goal ?? 0,
     overSelection: pace.overSelection,
+    format: formatToWire(campaign.format),
+    rule: ruleOffer(campaign),
     ...privacyOffer(campaign),
   });
 }
@@ -101,6 +106,8 @@ function partialOf(status: RegionRoundStatus): RegionPartialRef | null | string 
     contributors: [...partial.contributors],
     rank,
     alpha,
+    kind: partial.kind === "stack" ? "stack" : "sum",
+    leftOut: partial.leftOut.map(({ edge, reason }) => ({ edge, reason })),
     http: status.http,
   };
 }
