@@ -32,9 +32,13 @@ export function topologyOf(own: RegionSummary, peers: PeerRegistry): GetTopology
 
 function edgeAddress(
   region: string,
-  { edge, grpc, http, status, models }: EdgeSummary,
+  { edge, grpc, http, status, models, drift }: EdgeSummary,
 ): MessageInitShape<typeof EdgeAddressSchema> {
   const loaded = models.filter((model) => model.status === ModelStatus.READY);
   const ready = status === "ready" && loaded.length > 0;
-  return { edge, region, grpc, http, ready, models: loaded.map(({ model }) => model) };
+  return {
+    ...{ edge, region, grpc, http, ready },
+    models: loaded.map(({ model }) => model),
+    driftingModels: drift.filter((one) => one.score > one.threshold).map(({ model }) => model),
+  };
 }

@@ -1,6 +1,10 @@
 // What a heartbeat must look like before anything believes it.
 import { fromBinary } from "@bufbuild/protobuf";
-import { type Heartbeat, HeartbeatSchema } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
+import {
+  type DriftScore,
+  type Heartbeat,
+  HeartbeatSchema,
+} from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { modelPattern, namePattern, type RegionId } from "../../proto/ids.ts";
 
 /** One edge can't make the region keep more than this. */
@@ -29,5 +33,13 @@ export function readHeartbeat(
   if (heartbeat.models.length > MODELS_MAX) return `more than ${MODELS_MAX} models`;
   if (heartbeat.gpus.length > GPUS_MAX) return `more than ${GPUS_MAX} GPUs`;
   if (heartbeat.models.some(({ model }) => !modelPattern.test(model))) return "a wrong model name";
+  if (heartbeat.drift.length > MODELS_MAX) return `more than ${MODELS_MAX} drift scores`;
+  if (!heartbeat.drift.every(isDriftScore)) return "a wrong drift score";
   return heartbeat;
+}
+
+function isDriftScore({ model, score, threshold }: DriftScore): boolean {
+  // NaN is in no range.
+  const isShare = (value: number) => value >= 0 && value <= 1;
+  return modelPattern.test(model) && isShare(score) && isShare(threshold);
 }

@@ -25,11 +25,14 @@ export interface FeedbackReceipt extends CompletionName {
   readonly givenMs: number;
 }
 
-/** Faults of all three: `not-found` for a completion that isn't remembered, or has no feedback. */
+/**
+ * `visited` names the regions whose gateways have passed it on already.
+ * Faults of all three: `not-found` for a completion that isn't remembered, or has no feedback.
+ */
 export interface FeedbackPort {
-  give(feedback: GivenFeedback): Promise<FeedbackReceipt>;
-  get(name: CompletionName): Promise<FeedbackReceipt>;
-  remove(name: CompletionName): Promise<void>;
+  give(feedback: GivenFeedback, visited?: readonly string[]): Promise<FeedbackReceipt>;
+  get(name: CompletionName, visited?: readonly string[]): Promise<FeedbackReceipt>;
+  remove(name: CompletionName, visited?: readonly string[]): Promise<void>;
 }
 
 /** Of a lesson's text, in UTF-16 code units. */

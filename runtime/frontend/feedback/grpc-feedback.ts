@@ -2,6 +2,7 @@
 import { Fault } from "../../../proto/fault.ts";
 import { Feedback, type GiveFeedbackRequest } from "../../../proto/gen/isthmus/v1/feedback_pb.ts";
 import { type BoundService, bindService } from "../../grpc/bridge.ts";
+import { visitedRegionsOf } from "../../trunk/visited-metadata.ts";
 import { completionName } from "./completion-key.ts";
 import {
   CHOICE_MAX,
@@ -14,14 +15,16 @@ import {
 
 export function feedbackService(port: FeedbackPort): BoundService {
   return bindService(Feedback, {
-    async giveFeedback(request) {
-      return { receipt: receiptOf(await port.give(givenIn(request))) };
+    async giveFeedback(request, { metadata }) {
+      const given = givenIn(request);
+      return { receipt: receiptOf(await port.give(given, visitedRegionsOf(metadata))) };
     },
-    async getFeedback({ id, choice }) {
-      return { receipt: receiptOf(await port.get(nameIn(id, choice))) };
+    async getFeedback({ id, choice }, { metadata }) {
+      const name = nameIn(id, choice);
+      return { receipt: receiptOf(await port.get(name, visitedRegionsOf(metadata))) };
     },
-    async deleteFeedback({ id, choice }) {
-      await port.remove(nameIn(id, choice));
+    async deleteFeedback({ id, choice }, { metadata }) {
+      await port.remove(nameIn(id, choice), visitedRegionsOf(metadata));
       return {};
     },
   });
