@@ -11,6 +11,10 @@ const QUEUE_MAX = 4096;
 const PORT_MAX = 65_535;
 const JURISDICTIONS_MAX = 16;
 const LABEL_LENGTH_MAX = 64;
+const COMMAND_WORDS_MAX = 64;
+const RANK_MAX = 256;
+/** Below this, a round would wait for ever for a busy edge. */
+const TRAINING_SHARE_MIN = 0.01;
 const EXAMPLES_MAX = 1_000_000;
 const EXAMPLE_BYTES_MAX = 2 ** 32;
 const AGE_DAYS_MAX = 36_500;
@@ -80,6 +84,21 @@ const drift = z
   })
   .prefault({});
 
+const training = z
+  .strictObject({
+    enabled: z.boolean().default(true),
+    threads: threads.default(1),
+    /** A program and its arguments that keep the trainer's contract; default: the built-in one. */
+    command: z.array(z.string().min(1)).min(1).max(COMMAND_WORDS_MAX).optional(),
+    /** The highest rank that this edge trains; of a higher one it trains the first components. */
+    rankMax: z.int().min(1).max(RANK_MAX).optional(),
+    /** Resident memory beyond which a trainer is ended; default: half of the machine's. */
+    memoryMiBMax: z.int().min(1).optional(),
+    /** The share of the time that training gets however busy serving is; 1 never pauses it. */
+    shareWhileBusy: z.number().min(TRAINING_SHARE_MIN).max(1).default(0.2),
+  })
+  .prefault({});
+
 export const edgeConfigSchema = z.strictObject({
   name: name.transform((text) => text as EdgeId),
   region: name.transform((text) => text as RegionId),
@@ -109,9 +128,7 @@ export const edgeConfigSchema = z.strictObject({
     .prefault({}),
   /** Requests of one model that may wait. */
   queueMax: z.int().min(0).max(QUEUE_MAX).default(32),
-  training: z
-    .strictObject({ enabled: z.boolean().default(true), threads: threads.default(1) })
-    .prefault({}),
+  training,
   examples: keptExamples,
   drift,
   /** By model: the examples that never leave this edge. */

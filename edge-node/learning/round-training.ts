@@ -120,6 +120,8 @@ function hyperparametersOf(params: TrainParams) {
     batch: params.batch,
     sequenceLength: params.sequenceLength,
     replayShare: params.replayShare,
+    proximal: params.proximal,
+    freezeA: params.freezeA,
     adapterSeed: Number(BigInt.asUintN(SEED_BITS, params.seed)),
   };
 }

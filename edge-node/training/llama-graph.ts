@@ -12,7 +12,7 @@ export interface LoraPair {
 /** What the graph reads: weights by GGUF name, adapters by the name of their weight. */
 export interface LlamaWeights {
   readonly weights: ReadonlyMap<string, Tensor>;
-  readonly adapters: ReadonlyMap<string, LoraPair>;
+  readonly adapters: ReadonlyMap<string, readonly LoraPair[]>;
   readonly adapterScale: number;
 }
 
@@ -122,10 +122,11 @@ class LayerRecorder {
 
   #linear(name: string, x: Tensor): Tensor {
     const tape = this.#tape;
-    const y = tape.mulMat(this.weight(name), x);
-    const adapter = this.#model.adapters.get(name);
-    if (!adapter) return y;
-    const low = tape.mulMat(adapter.b, tape.mulMat(adapter.a, x));
-    return tape.add(y, tape.scale(low, this.#model.adapterScale));
+    let y = tape.mulMat(this.weight(name), x);
+    for (const { a, b } of this.#model.adapters.get(name) ?? []) {
+      const low = tape.mulMat(b, tape.mulMat(a, x));
+      y = tape.add(y, tape.scale(low, this.#model.adapterScale));
+    }
+    return y;
   }
 }

@@ -77,7 +77,7 @@ export async function trainLora(
       durationMs: Math.round(clock.monotonicMs() - startedMs),
       memoryBytes: trainer.byteLength,
     };
-    writeResult(job, takeAdapter(trainer, "llama", start.alpha), shape, metrics);
+    writeResult(job, takeAdapter(trainer, "llama", target), shape, metrics);
     checkpoint.remove();
     return metrics;
   } finally {
@@ -154,7 +154,9 @@ function buildTrainer(
   );
   const { alpha } = start;
   const rank = adapterRank(start);
-  const target = { kind: "lora", rank, alpha, modules, freezeA: learning.freezeA } as const;
+  const { freezeA } = learning;
+  const trainedRank = Math.min(rank, learning.trainRank);
+  const target = { kind: "lora", rank, alpha, modules, freezeA, trainedRank } as const;
   // A base that is coarse already loses nothing by coarse transposed copies, which are faster.
   const baseType = model.tensors.get("blk.0.attn_q.weight")?.type;
   const isFloat = FLOAT_TYPES.some((type) => type === baseType);

@@ -89,7 +89,7 @@ export async function runTraining(
 
 function trainerJobOf(
   job: CompleteTrainingJob,
-  { adapterIn }: Handover,
+  { adapterIn, trainRank }: Handover,
   memoryBytes: number,
 ): TrainerJob {
   const learning = Object.fromEntries(LEARNING_KEYS.map((key) => [key, job[key]]));
@@ -100,7 +100,7 @@ function trainerJobOf(
     examples: path.resolve(job.examples),
     ...(job.replay !== undefined && { replay: path.resolve(job.replay) }),
     output: path.resolve(job.outputFolder),
-    learning: learning as TrainerJob["learning"],
+    learning: { ...learning, trainRank } as TrainerJob["learning"],
     seed: job.dataSeed,
     limits: { timeMs: job.timeLimitMs, memoryBytes, threads: job.threads },
     checkpointEverySteps: job.checkpointEverySteps,

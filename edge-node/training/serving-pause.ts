@@ -19,6 +19,7 @@ export interface ServingPauseOptions {
   /** The share of the time that training gets however busy serving is, above 0 to 1. */
   readonly shareMin: number;
   readonly clock: Clock;
+  readonly onChange?: (isPaused: boolean) => void;
 }
 
 export class ServingPause {
@@ -49,19 +50,22 @@ export class ServingPause {
     return () => {
       timer.cancel();
       this.#attached = null;
+      const wasPaused = this.#state.isPaused;
       this.#state = running(clock.monotonicMs());
+      if (wasPaused) this.#options.onChange?.(false);
     };
   }
 
   /** Decides anew; to be called when a request has come or gone, so that none waits for a timer. */
   look(): void {
     if (this.#attached === null) return;
-    const { inFlight, clock } = this.#options;
+    const { inFlight, clock, onChange } = this.#options;
     const was = this.#state.isPaused;
     const seen = { isBusy: inFlight() > 0, nowMs: clock.monotonicMs() };
     this.#state = decidePause(this.#state, seen, this.#rules);
     if (this.#state.isPaused === was) return;
     if (this.#state.isPaused) this.#attached.pause();
     else this.#attached.resume();
+    onChange?.(this.#state.isPaused);
   }
 }

@@ -1,7 +1,7 @@
 // What a training run changes: LoRA pairs or whole weights, each with AdamW's two moments.
 
 import { Fault } from "../../proto/fault.ts";
-import type { GgufFile } from "../../sync/formats/gguf-reader.ts";
+import type { GgufFile, GgufTensorInfo } from "../../sync/formats/gguf-reader.ts";
 import { elementCount, TensorType } from "../../sync/formats/tensor-type.ts";
 import type { GgmlFunctions } from "./ggml-library.ts";
 import { declareTensor, openContext, readFloats, writeTensor } from "./ggml-memory.ts";
@@ -18,6 +18,8 @@ export type TrainingTarget =
       readonly modules: readonly LinearModule[];
       /** A stays as it is, and only B is trained (FFA-LoRA). */
       readonly freezeA?: boolean;
+      /** Only that many of the first components are trained; default: all of the rank. */
+      readonly trainedRank?: number;
     }
   | { readonly kind: "full" };
 
@@ -41,10 +43,14 @@ export interface ParameterState {
   readonly secondMoment: Float32Array;
 }
 
+/** Names of the components that are trained, and of those that stay as they are. */
+export const TRAINED_FACTORS = [".lora_a", ".lora_b"] as const;
+export const REST_FACTORS = [".rest_a", ".rest_b"] as const;
+
 /** Every trained tensor, in a fixed order, and the adapters among them by their weight's name. */
 export class TrainableParameters {
   readonly list: readonly TrainableParameter[];
-  readonly adapters: ReadonlyMap<string, LoraPair>;
+  readonly adapters: ReadonlyMap<string, readonly LoraPair[]>;
   readonly byteLength: number;
   readonly #ggml: GgmlFunctions;
   readonly #context: bigint;
@@ -59,21 +65,26 @@ export class TrainableParameters {
     withAnchors = false,
   ) {
     this.#ggml = ggml;
-    this.#context = openContext(ggml, file.tensors.size * 8);
+    this.#context = openContext(ggml, file.tensors.size * 16);
     const list: TrainableParameter[] = [];
-    const adapters = new Map<string, LoraPair>();
-    const freezesA = target.kind === "lora" && target.freezeA === true;
+    const adapters = new Map<string, readonly LoraPair[]>();
     const declare = (name: string, dimensions: readonly number[], existing?: Tensor) => {
       const fresh = () => declareTensor(ggml, this.#context, TensorType.f32, dimensions);
       const value = existing ?? fresh();
-      const isTrained = !(freezesA && name.endsWith(".lora_a"));
+      const isTrained = target.kind === "full" || isTrainedFactor(name, target.freezeA ?? false);
       if (isTrained) ggml.ggml_set_param(value);
       const moments = { firstMoment: fresh(), secondMoment: fresh() };
       const anchor = withAnchors && isTrained ? fresh() : null;
       list.push({ name, dimensions, value, ...moments, anchor, isTrained });
       return value;
     };
-    for (const { name, dimensions, type } of file.tensors.values()) {
+    const declarePair = (weight: GgufTensorInfo, factors: readonly [string, string], r: number) => {
+      const [input = 1, output = 1] = weight.dimensions;
+      const a = declare(weight.name + factors[0], [input, r]);
+      return { a, b: declare(weight.name + factors[1], [r, output]) };
+    };
+    for (const tensor of file.tensors.values()) {
+      const { name, dimensions, type } = tensor;
       if (target.kind === "full") {
         if (type !== TensorType.f32) {
           throw new Fault(
@@ -83,10 +94,11 @@ export class TrainableParameters {
         }
         declare(name, dimensions, weights.get(name));
       } else if (target.modules.some((module) => name.endsWith(`.${module}.weight`))) {
-        const [input = 1, output = 1] = dimensions;
-        const a = declare(`${name}.lora_a`, [input, target.rank]);
-        const b = declare(`${name}.lora_b`, [target.rank, output]);
-        adapters.set(name, { a, b });
+        const { rank, trainedRank = rank } = target;
+        const rest = rank - trainedRank;
+        const pairs = [declarePair(tensor, TRAINED_FACTORS, trainedRank)];
+        if (rest > 0) pairs.push(declarePair(tensor, REST_FACTORS, rest));
+        adapters.set(name, pairs);
       }
     }
     this.list = list;
@@ -146,13 +158,6 @@ export class TrainableParameters {
     }
   }
 
-  /** The sizes of an adapter's pair. */
-  adapterSizes(weight: string): { inputs: number; rank: number; outputs: number } {
-    const [inputs = 1, rank = 1] = this.#find(`${weight}.lora_a`).dimensions;
-    const [, outputs = 1] = this.#find(`${weight}.lora_b`).dimensions;
-    return { inputs, rank, outputs };
-  }
-
   free(): void {
     this.#ggml.ggml_backend_buffer_free(this.#buffer);
     this.#ggml.ggml_free(this.#context);
@@ -163,4 +168,9 @@ export class TrainableParameters {
     if (found) return found;
     throw new Fault("failed-precondition", `no trained tensor is named ${name}`);
   }
+}
+
+function isTrainedFactor(name: string, freezesA: boolean): boolean {
+  const [a, b] = TRAINED_FACTORS;
+  return name.endsWith(b) || (name.endsWith(a) && !freezesA);
 }

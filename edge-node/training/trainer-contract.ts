@@ -58,7 +58,14 @@ const trainerJobSchema = z.strictObject({
   replay: path.optional(),
   /** Where the adapter, the metrics and whatever the trainer needs to resume go. */
   output: path,
-  learning: z.strictObject(learningShape),
+  learning: z.strictObject({
+    ...learningShape,
+    /**
+     * Only that many of adapter-in's first components (rows of A, columns of B) are trained; the
+     * rest takes part in every pass, and must come out as it went in.
+     */
+    trainRank: z.int().min(1),
+  }),
   /** Decides the order of the examples, and any other randomness. */
   seed: count,
   limits: z.strictObject({

@@ -13,7 +13,7 @@ test("a name, a region and a folder are enough", (t) => {
     nats: [],
     engine: { slots: 8, contextSize: 1024, gpu: false },
     queueMax: 32,
-    training: { enabled: true, threads: 1 },
+    training: { enabled: true, threads: 1, shareWhileBusy: 0.2 },
     models: [],
     jurisdictions: undefined,
     labels: { watts: 0, costPerHour: 0, preemptible: false },
