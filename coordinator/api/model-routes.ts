@@ -2,15 +2,26 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import { artifactRefSchema, type ModelRecord, modelNameSchema } from "../catalogue/model-record.ts";
+import {
+  adapterRefSchema,
+  artifactRefSchema,
+  type ModelRecord,
+  modelNameSchema,
+} from "../catalogue/model-record.ts";
 import type { Fleet } from "../rollout/fleet.ts";
 import { type RolloutProgress, rolloutProgress } from "../rollout/rollout-progress.ts";
 import { readBody } from "./request-body.ts";
+
+const ADAPTERS_MAX = 8;
 
 const publishSchema = z.strictObject({
   model: modelNameSchema,
   base: artifactRefSchema,
   /** Public sets, kept with the model: what keeps the base from forgetting, and what proves it. */
+  /** GGUF adapters to be served on the base. */
+  adapters: z.array(adapterRefSchema).max(ADAPTERS_MAX).default([]),
+  /** The model in full precision, which versions are merged into. */
+  master: artifactRefSchema.optional(),
   replay: artifactRefSchema.optional(),
   heldout: artifactRefSchema.optional(),
 });
@@ -29,10 +40,11 @@ export function modelRoutes(catalogue: Catalogue, fleet: Fleet): Hono {
     return c.json({ ...view(model), lineage: catalogue.versions(model.model) });
   });
   app.post("/v1/models", async (c) => {
-    const { model, base, replay, heldout } = await readBody(c, publishSchema);
+    const body = await readBody(c, publishSchema);
+    const { model, base, adapters, replay, heldout, master } = body;
     const { version, isNew } = catalogue.publish(
-      { model, base, origin: { kind: "published" } },
-      { ...(replay && { replay }), ...(heldout && { heldout }) },
+      { model, base, adapters, origin: { kind: "published" } },
+      { ...(replay && { replay }), ...(heldout && { heldout }), ...(master && { master }) },
     );
     return c.json({ version: version.version }, isNew ? 201 : 200);
   });

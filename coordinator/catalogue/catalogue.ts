@@ -39,6 +39,7 @@ export interface VersionDraft {
 export interface PublicSets {
   readonly replay?: ArtifactRef;
   readonly heldout?: ArtifactRef;
+  readonly master?: ArtifactRef;
 }
 
 export interface CatalogueOptions {
@@ -108,6 +109,7 @@ export class Catalogue {
       versions: Math.max(model.versions, number),
       replay: sets.replay ?? model.replay,
       heldout: sets.heldout ?? model.heldout,
+      master: sets.master ?? model.master,
     };
     if (next.served === null) {
       next = withServed(next, version.version, "publish", this.#clock.now());
@@ -184,7 +186,7 @@ export class Catalogue {
   #newModel(name: string): ModelRecord {
     if (this.#records.list("model.").length >= MODELS_MAX) throw full("models", MODELS_MAX);
     const model = modelId(name);
-    const sets = { replay: null, heldout: null };
+    const sets = { replay: null, heldout: null, master: null };
     return { model, versions: 0, served: null, trial: null, changes: 0, history: [], ...sets };
   }
 
@@ -193,7 +195,9 @@ export class Catalogue {
     const { origin } = draft;
     if (origin.kind === "published") {
       const newest = this.#versionAt(draft.model, model.versions);
-      const isSame = newest.adapters.length === 0 && newest.base.sha256 === draft.base.sha256;
+      const isSame =
+        newest.base.sha256 === draft.base.sha256 &&
+        JSON.stringify(newest.adapters) === JSON.stringify(draft.adapters ?? []);
       return isSame ? newest : undefined;
     }
     return this.versions(draft.model).find((version) => {
@@ -249,6 +253,7 @@ export class Catalogue {
       ["base", draft.base],
       ["replay", sets.replay],
       ["heldout", sets.heldout],
+      ["master", sets.master],
       ...(draft.adapters ?? []).map(({ artifact }) => ["adapters", artifact] as const),
     ] as const;
     for (const [param, artifact] of named) {

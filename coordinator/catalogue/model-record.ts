@@ -24,6 +24,11 @@ export const artifactRefSchema = z.strictObject({
 });
 export type ArtifactRef = z.infer<typeof artifactRefSchema>;
 
+export const adapterRefSchema = z.strictObject({
+  artifact: artifactRefSchema,
+  scale: z.number(),
+});
+
 export const modelNameSchema = z.string().regex(modelPattern);
 
 /** How often completions equalled the expected text on one set, exactly as served. */
@@ -48,6 +53,8 @@ export const trainingStateSchema = z.strictObject({
   state: artifactRefSchema,
   rank: z.int().min(1),
   alpha: z.number(),
+  /** What the server's optimizer carries to the next round. */
+  optimizer: artifactRefSchema.nullable().default(null),
 });
 export type TrainingState = z.infer<typeof trainingStateSchema>;
 
@@ -72,7 +79,7 @@ export const versionRecordSchema = z.strictObject({
   version: z.string(),
   number: z.int().min(1),
   base: artifactRefSchema,
-  adapters: z.array(z.strictObject({ artifact: artifactRefSchema, scale: z.number() })),
+  adapters: z.array(adapterRefSchema),
   createdMs: z.int(),
   /** The version it was trained from. */
   parent: z.string().nullable(),
@@ -107,6 +114,8 @@ export const modelRecordSchema = z.strictObject({
   replay: artifactRefSchema.nullable(),
   /** Public held-out examples that the gate watches. */
   heldout: artifactRefSchema.nullable(),
+  /** The model in full precision, which versions are merged into. */
+  master: artifactRefSchema.nullable().default(null),
 });
 export type ModelRecord = z.infer<typeof modelRecordSchema>;
 

@@ -16,6 +16,9 @@ export interface ModelSourceFiles {
   readonly model: string;
   /** A path, a URL, or hf:owner/repo/file. */
   readonly file: string;
+  /** Served on the file. */
+  readonly adapter?: string | undefined;
+  readonly master?: string | undefined;
   readonly heldout?: string | undefined;
   readonly replay?: string | undefined;
 }
@@ -30,15 +33,30 @@ export async function publishModel(
   try {
     const base = await upload(await fetchFile(source.file, scratch, scope), client, scope);
     const sets: Record<string, ArtifactRef> = {};
-    for (const kind of ["heldout", "replay"] as const) {
+    for (const kind of ["master", "heldout", "replay"] as const) {
       const path = source[kind];
       if (path !== undefined) sets[kind] = await upload(resolve(scope.cwd, path), client, scope);
     }
-    const body = { model: source.model, base, ...sets };
+    const body = {
+      model: source.model,
+      base,
+      ...sets,
+      ...(await adaptersOf(source, client, scope)),
+    };
     return (await client.post<{ version: string }>("/v1/models", body)).version;
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+async function adaptersOf(
+  { adapter }: ModelSourceFiles,
+  client: CoordinatorClient,
+  scope: CommandScope,
+) {
+  if (adapter === undefined) return {};
+  const artifact = await upload(resolve(scope.cwd, adapter), client, scope);
+  return { adapters: [{ artifact, scale: 1 }] };
 }
 
 async function upload(

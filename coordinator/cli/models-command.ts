@@ -1,5 +1,4 @@
-// `isthmus models`: list, publish, roll out, roll back.
-
+// `isthmus models`: list, publish, promote, roll out, roll back.
 import { Fault } from "../../proto/fault.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import { pause } from "../../sync/artifact/pause.ts";
@@ -13,10 +12,11 @@ import {
   numberOption,
   readArgs,
 } from "./command.ts";
-import { CoordinatorClient } from "./coordinator-client.ts";
-import { findCoordinator } from "./mesh-file.ts";
+import type { CoordinatorClient } from "./coordinator-client.ts";
 import { publishModel } from "./model-publish.ts";
+import { clientOf, modelPath } from "./models-client.ts";
 import { privacyCommand } from "./privacy-command.ts";
+import { promoteCommand, rolloutCommand } from "./promote-command.ts";
 import { evaluationsText } from "./round-report.ts";
 import { rolloutText } from "./status-command.ts";
 import { table } from "./terminal.ts";
@@ -53,10 +53,12 @@ export const modelsCommand: Command = {
     {
       name: "publish",
       summary: "Uploads a GGUF file and publishes it as a model's next version.",
-      usage: "MODEL --file PATH|URL|hf:OWNER/REPO/FILE [--heldout FILE] [--replay FILE] [--wait]",
+      usage: "MODEL --file PATH|URL|hf:OWNER/REPO/FILE [--adapter FILE] [--heldout FILE] [--wait]",
       options: [
         ...waitLines,
         "--file SOURCE       a path, a URL, or hf:owner/repo/file",
+        "--adapter FILE      a GGUF adapter to serve on it",
+        "--master FILE       the same model in full precision, which versions are merged into",
         "--heldout FILE      public examples (JSONL) that prove each federated round harmless",
         "--replay FILE       public examples (JSONL) that edges rehearse while they train",
       ],
@@ -66,9 +68,11 @@ export const modelsCommand: Command = {
       ],
       run: publish,
     },
+    promoteCommand,
+    rolloutCommand,
     {
       name: "rollout",
-      summary: "Makes a version the one that every edge serves.",
+      summary: "Makes a version the one that every edge serves, at once and unproven.",
       usage: "MODEL VERSION [--force] [--wait]",
       options: [...waitLines, "--force             although the version was rejected"],
       examples: ["isthmus models rollout commands 3 --wait"],
@@ -76,7 +80,7 @@ export const modelsCommand: Command = {
     },
     {
       name: "rollback",
-      summary: "Returns to the version that was served before.",
+      summary: "Takes back what canaries try; else returns to the version served before.",
       usage: "MODEL [--wait]",
       options: waitLines,
       examples: ["isthmus models rollback commands --wait"],
@@ -135,6 +139,8 @@ async function publish(args: readonly string[], scope: CommandScope): Promise<vo
   const options = {
     ...waitOptions,
     file: { type: "string" },
+    adapter: { type: "string" },
+    master: { type: "string" },
     heldout: { type: "string" },
     replay: { type: "string" },
   } as const;
@@ -142,12 +148,13 @@ async function publish(args: readonly string[], scope: CommandScope): Promise<vo
   const [model = ""] = positionals;
   if (values.file === undefined) throw new UsageError(`${path}: --file is missing`);
   const client = clientOf(values, scope);
-  const { file, heldout, replay } = values;
-  const version = await publishModel({ model, file, heldout, replay }, client, scope);
+  const { file, adapter, master, heldout, replay } = values;
+  const files = { model, file, adapter, master, heldout, replay };
+  const version = await publishModel(files, client, scope);
   scope.terminal.print(`published ${version}`);
   const { served } = await client.get<ModelView>(modelPath(model));
   if (served !== version) {
-    scope.terminal.print(`${served} is still served: isthmus models rollout ${model} ${version}`);
+    scope.terminal.print(`${served} is still served: isthmus models promote ${model} ${version}`);
   } else if (values.wait) {
     await waitForRollout(client, model, timeoutMsOf(path, values.timeout), scope);
   }
@@ -201,19 +208,8 @@ async function waitForRollout(
   }
 }
 
-function clientOf(
-  values: { coordinator?: string | undefined; dir?: string | undefined },
-  scope: CommandScope,
-): CoordinatorClient {
-  return new CoordinatorClient(findCoordinator({ ...values, ...scope }), scope.signal);
-}
-
 function timeoutMsOf(path: string, text: string | undefined): number {
   return 1000 * (numberOption(path, "timeout", text) ?? WAIT_DEFAULT_S);
-}
-
-function modelPath(model: string): string {
-  return `/v1/models/${encodeURIComponent(model)}`;
 }
 
 function originText({ origin }: VersionRecord): string {

@@ -11,7 +11,7 @@ import {
 
 const empty: ModelRecord = {
   ...{ model: "m", versions: 9, served: null, trial: null, changes: 0, history: [] },
-  ...{ replay: null, heldout: null },
+  ...{ replay: null, heldout: null, master: null },
 };
 const rollBack = (record: ModelRecord) => {
   const target = rollbackTarget(record);
