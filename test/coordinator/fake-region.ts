@@ -41,7 +41,7 @@ export interface FakeRegionSetup {
   readonly nats: readonly string[];
   readonly edges: readonly string[];
   /** Exact matches of 100 on the public set (`isPublic`) or the edge's own. */
-  readonly evaluate: (version: string, isPublic: boolean) => number;
+  readonly evaluate: (version: string, isPublic: boolean, edge: string) => number;
 }
 
 export class FakeRegion {
@@ -78,6 +78,10 @@ export class FakeRegion {
     const region = new FakeRegion(setup, nats);
     await region.#listen();
     return region;
+  }
+
+  get name(): string {
+    return this.#setup.region;
   }
 
   async stop(): Promise<void> {
@@ -122,7 +126,7 @@ export class FakeRegion {
         const command = fromBinary(EvaluateCommandSchema, body);
         this.evaluations.push(command);
         const isPublic = command.dataset !== undefined;
-        const exact = this.#setup.evaluate(command.version?.version ?? "", isPublic);
+        const exact = this.#setup.evaluate(command.version?.version ?? "", isPublic, edge);
         const dataset = isPublic ? "ignored" : `dialect-${region}`;
         const reply = { edge, region, dataset, examples: 100, exact };
         respond?.(toBinary(EvaluateReplySchema, create(EvaluateReplySchema, reply)));
