@@ -7,10 +7,8 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import type { Sha256 } from "../../proto/ids.ts";
-import { mergePartials, type RegionPartial } from "../../sync/aggregate/merge-partials.ts";
 import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
 import { hashFile } from "../../sync/artifact/artifact-upload.ts";
-import { tensorSum } from "../../sync/delta/tensor-map.ts";
 import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
 import { metadataString } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
@@ -21,11 +19,13 @@ import {
   requireFinite,
 } from "../../sync/formats/lora-adapter.ts";
 import { readSafetensors } from "../../sync/formats/safetensors.ts";
+import type { ServerState } from "../../sync/strategy/server-optimizer.ts";
+import { encodeServerState } from "../../sync/strategy/server-state.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { ArtifactRef, TrainingState } from "../catalogue/model-record.ts";
-import { isNoisedCentrally, noisedMean } from "../privacy/noised-mean.ts";
 import type { RoundPrivacy } from "../privacy/round-privacy.ts";
 import type { CampaignState, RegionPartialRef, RoundState } from "./campaign-state.ts";
+import { updateGlobal } from "./global-update.ts";
 import { startState } from "./start-state.ts";
 
 export interface AdapterMergeOptions {
@@ -58,13 +58,17 @@ export async function mergeRound(
   const { artifacts, catalogue } = options;
   const start = catalogue.version(campaign.good.version);
   const pulled = pulledRegions(campaign, round);
-  const adapter = await mergeAdapter(campaign, round, pulled, options);
+  const { adapter, memory } = await mergeAdapter(campaign, round, pulled, options);
   const name = `${campaign.id}-${round.number}`;
   const state = await storeBytes(artifacts, encodeAdapterState(adapter), `${name}.safetensors`);
   const file = join(options.dir, `${name}.gguf.new`);
   writeGgufAdapter(file, adapter, { name });
   const artifact = await storeFile(artifacts, file, `${name}.gguf`);
-  const training = { state, rank: campaign.params.rank, alpha: campaign.params.alpha };
+  const { rank, alpha } = campaign.params;
+  const optimizer =
+    memory &&
+    (await storeBytes(artifacts, encodeServerState(memory), `${name}-server.safetensors`));
+  const training = { state, rank, alpha, optimizer };
   const { version } = catalogue.publish({
     model: campaign.model,
     base: start.base,
@@ -87,20 +91,23 @@ async function mergeAdapter(
   round: RoundState,
   pulled: readonly PulledRegion[],
   options: AdapterMergeOptions,
-): Promise<LoraAdapter> {
+): Promise<{ readonly adapter: LoraAdapter; readonly memory: ServerState | null }> {
   const { base } = options.catalogue.version(campaign.good.version);
   const path = (ref: ArtifactRef) => options.artifacts.path(ref.sha256 as Sha256);
   const from = await startState(campaign, options);
-  const partials: RegionPartial[] = pulled.map(({ region, partial }) => ({
-    region,
-    weight: partial.weight,
-    contributors: partial.contributors,
-    load: () => readSafetensors(path(partial.artifact)).tensors,
-  }));
-  const start = from === null ? null : readSafetensors(path(from)).tensors;
-  const tensors = isNoisedCentrally(campaign)
-    ? tensorSum(start, await noisedMean(campaign, round, partials, options.privacy))
-    : await mergePartials(start, partials);
+  const optimizer = campaign.good.training?.optimizer ?? null;
+  const { tensors, memory } = await updateGlobal({
+    ...{ campaign, round, privacy: options.privacy },
+    start: from === null ? null : readSafetensors(path(from)).tensors,
+    partials: pulled.map(({ region, partial }) => ({
+      region,
+      kind: partial.kind,
+      weight: partial.weight,
+      contributors: partial.contributors,
+      load: () => readSafetensors(path(partial.artifact)).tensors,
+    })),
+    memoryPath: optimizer === null ? null : path(optimizer),
+  });
   const architecture = metadataString(readGguf(path(base)).metadata, "general.architecture");
   if (architecture === undefined) {
     throw new Fault("invalid-argument", `${base.name} names no architecture`);
@@ -108,7 +115,7 @@ async function mergeAdapter(
   const { alpha } = campaign.params;
   const adapter = { architecture, alpha, modules: modulesOf(new Map(tensors), campaign.id) };
   requireFinite(adapter);
-  return adapter;
+  return { adapter, memory };
 }
 
 /** Partials of other shapes than the campaign's would merge into nonsense. */

@@ -18,7 +18,7 @@ import {
   trainDefaults,
   trainParamsSchema,
 } from "./params.ts";
-import { paceRefusal } from "./plan/pace-plan.ts";
+import { planRefusal } from "./plan/combination.ts";
 import { outOfRules, planSections } from "./plan/plan-sections.ts";
 
 const wholeRequestSchema = z.strictObject({
@@ -65,8 +65,8 @@ export function planCampaign(
       "publish it with one, or give one to the campaign";
     throw new Fault("failed-precondition", message, { param: "heldout" });
   }
-  const refusal = paceRefusal(request.pace);
-  if (refusal !== null) throw new Fault("invalid-argument", refusal, { param: "pace" });
+  const refusal = planRefusal(request);
+  if (refusal !== null) throw new Fault("invalid-argument", refusal);
   return {
     ...planOf(request),
     id,

@@ -47,6 +47,10 @@ const partialSchema = z.strictObject({
   contributors: z.array(z.string()),
   rank: z.int(),
   alpha: z.number(),
+  /** Sums of changes, or LoRA factors side by side. */
+  kind: z.enum(["sum", "stack"]).default("sum"),
+  /** Edges whose deltas were accepted but that the round's rule did not take. */
+  leftOut: z.array(z.strictObject({ edge: z.string(), reason: z.string() })).default([]),
   /** Where it can be pulled from. */
   http: z.string(),
 });

@@ -17,8 +17,8 @@ import {
 } from "../catalogue/model-record.ts";
 import { normMaxOf, privacyOffer } from "../privacy/privacy-offer.ts";
 import type { RegionReport } from "./campaign-event.ts";
-import { freezesA, ruleOffer } from "./rule-offer.ts";
 import type { BucketName, CampaignState, EdgeRound, RegionPartialRef } from "./campaign-state.ts";
+import { freezesA, ruleOffer } from "./rule-offer.ts";
 
 /** Share of the time for a round that an edge may train; the rest is for the delta's way. */
 const TRAINING_SHARE = 0.8;

@@ -89,7 +89,7 @@ export function serverStep(
 
 /** Which vectors an optimizer carries over. */
 export function memoryOf(server: ServerOptimizer): { hasFirst: boolean; hasSecond: boolean } {
-  const isAdaptive = adaptive.includes(server);
+  const isAdaptive = adaptiveOptimizers.includes(server);
   return { hasFirst: server !== "fedavg", hasSecond: isAdaptive };
 }
 
@@ -101,13 +101,16 @@ type Update = (
   v: Float64Array,
 ) => Float64Array;
 
-const adaptive: readonly ServerOptimizer[] = ["fedadagrad", "fedadam", "fedyogi"];
+/** Those that scale each coordinate by its own history. */
+export const adaptiveOptimizers: readonly ServerOptimizer[] = ["fedadagrad", "fedadam", "fedyogi"];
 
 function updateOf(plan: ServerPlan, round: number): Update {
   if (plan.server === "fedavg") {
     return (x, delta) => x.map((value, i) => value + plan.learningRate * delta[i]!);
   }
-  return adaptive.includes(plan.server) ? adaptiveUpdate(plan, round) : momentumUpdate(plan);
+  return adaptiveOptimizers.includes(plan.server)
+    ? adaptiveUpdate(plan, round)
+    : momentumUpdate(plan);
 }
 
 /** FedAvgM: b ← μb − Δ, x ← x − lr·b. Nesterov looks one step of momentum ahead. */

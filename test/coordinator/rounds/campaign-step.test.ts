@@ -15,7 +15,7 @@ import { step } from "../../../coordinator/rounds/campaign-step.ts";
 import { ruleDefaults, trainDefaults } from "../../../coordinator/rounds/params.ts";
 
 const artifact = { sha256: "a".repeat(64), bytes: 10, name: "file" };
-const training = { state: artifact, rank: 16, alpha: 32 };
+const training = { state: artifact, rank: 16, alpha: 32, optimizer: null };
 const startMs = 1_000_000;
 const lateMs = startMs + 300_000 + 15_000;
 
@@ -44,6 +44,7 @@ const edgeOf = (edge: string, bucket: "training" | "included") => {
 };
 const partial: RegionPartialRef = {
   ...{ artifact, weight: 10, contributors: ["x"], rank: 16, alpha: 32 },
+  ...{ kind: "sum", leftOut: [] },
   http: "http://127.0.0.1:1",
 };
 const baseline: CampaignEvent = {
