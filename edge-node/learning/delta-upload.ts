@@ -13,6 +13,11 @@ const REQUEST_MAX_MS = 60_000;
 const FIRST_DELAY_MS = 200;
 const DELAY_MAX_MS = 5_000;
 const REASON_LENGTH_MAX = 300;
+/**
+ * Past the deadline the region is still asked for so long: it may have taken the delta before this
+ * edge was killed, and then the edge must hear of it; else it is told that it is late.
+ */
+const LAST_WORD_MS = 30_000;
 
 export interface DeltaUploadOptions {
   readonly manifest: DeltaManifest;
@@ -56,7 +61,8 @@ export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOu
   await using file = await open(options.path);
   let delayMs = FIRST_DELAY_MS;
   let trouble = "the region gave no answer";
-  while (options.clock.now() < options.deadlineMs) {
+  const endMs = Math.max(options.deadlineMs, options.clock.now() + LAST_WORD_MS);
+  while (options.clock.now() < endMs) {
     try {
       const { status, reason } = await uploadOnce(file, options);
       const included = status === "included" || status === "duplicate";
@@ -64,7 +70,7 @@ export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOu
     } catch (thrown) {
       trouble = thrown instanceof Error ? thrown.message : String(thrown);
     }
-    const leftMs = options.deadlineMs - options.clock.now();
+    const leftMs = endMs - options.clock.now();
     await pause(options.clock, Math.min(delayMs, leftMs), options.signal);
     delayMs = Math.min(delayMs * 2, DELAY_MAX_MS);
   }

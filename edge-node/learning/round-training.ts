@@ -53,6 +53,10 @@ export async function runRoundTraining(
   const offer = job.command.offer!;
   const manifestPath = join(folder, "manifest.json");
   if (!existsSync(manifestPath)) {
+    if (timeLeftMs(offer, options.clock) <= 0) {
+      const reason = "the round was over when the edge came back";
+      return { included: false, status: "late", reason };
+    }
     const trained = await train(offer, folder, data, options);
     const manifest = await writeDelta(offer, trained, folder, options);
     // Written last: with it, the delta is whole.
