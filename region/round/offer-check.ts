@@ -3,6 +3,7 @@ import { Fault } from "../../proto/fault.ts";
 import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { modelPattern, namePattern, sha256Pattern } from "../../proto/ids.ts";
 import { formatFromWire } from "../../sync/delta/codec/delta-format.ts";
+import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
 
 const RANK_MAX = 1024;
 const ROUND_MAX = 1_000_000;
@@ -18,12 +19,13 @@ export function faultOfOffer(offer: RoundOffer): string | null {
   if (!params) return "no training parameters";
   if (params.rank < 1 || params.rank > RANK_MAX) return `rank ${params.rank} of 1 to ${RANK_MAX}`;
   if (!(params.alpha > 0)) return `alpha ${params.alpha}`;
-  return faultOfFormat(offer);
+  return faultOfWire(offer);
 }
 
-function faultOfFormat({ format }: RoundOffer): string | null {
+function faultOfWire({ format, rule }: RoundOffer): string | null {
   try {
     formatFromWire(format);
+    ruleOfWire(rule);
     return null;
   } catch (thrown) {
     if (thrown instanceof Fault) return thrown.message;
