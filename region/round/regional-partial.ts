@@ -1,7 +1,6 @@
 // A region's partial: what its edges' deltas come to under the round's rule, as an artifact. The
 // same deltas give the same bytes, so making it again after a crash changes nothing.
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
@@ -14,7 +13,7 @@ import { stackDeltas } from "../../sync/aggregate/lora-stack.ts";
 import { widenToLayout } from "../../sync/aggregate/rank-widening.ts";
 import { roundSum, sumWeighted } from "../../sync/aggregate/weighted-sum.ts";
 import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
-import { hashFile } from "../../sync/artifact/artifact-upload.ts";
+import { adoptFile } from "../../sync/artifact/file-adoption.ts";
 import { readDelta } from "../../sync/delta/codec/delta-numbers.ts";
 import { rankOfLayout } from "../../sync/delta/rank-slice.ts";
 import { layoutOf, type TensorLayout, type TensorMap } from "../../sync/delta/tensor-map.ts";
@@ -29,7 +28,7 @@ export interface PartialSources {
   readonly deltas: ArtifactStore;
   /** Where the partial goes; what the region serves at /v1/artifacts. */
   readonly artifacts: ArtifactStore;
-  /** For the file being written. */
+  /** For the file being written, on the disk of `artifacts`. */
   readonly scratchDir: string;
   /** Makes sure that an artifact is here; resolves with its path. */
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
@@ -154,8 +153,7 @@ async function storeFileSum(
   const path = join(scratchDir, `${what}.sum`);
   try {
     await sumDeltas(files, path);
-    const { sha256: digest, bytes } = await hashFile(path);
-    await artifacts.put(digest, bytes, createReadStream(path));
+    const { sha256: digest, bytes } = await adoptFile(artifacts, path);
     return { sha256: digest, bytes: BigInt(bytes) };
   } finally {
     await rm(path, { force: true });

@@ -16,6 +16,8 @@ export interface DeltaContribution {
   /** Sorts the sum, and names the contributor in faults. */
   readonly name: string;
   readonly weight: number;
+  /** Scales the delta, but isn't part of the weight: a norm bound's; 1 by default. */
+  readonly factor?: number;
   /** A delta file of any codec; contributors may differ in theirs. */
   readonly path: string;
 }
@@ -44,7 +46,7 @@ interface Output {
 }
 
 /**
- * Sums weight · delta over all contributions into an f32 safetensors file, names sorted. The file
+ * Sums weight · factor · delta over all contributions into an f32 safetensors file, names sorted. The file
  * isn't synced; it is gone when this fails.
  * Requires: deltas that passed their screening; the files don't change meanwhile.
  * Faults: `invalid-argument` when there is none, one comes twice, a weight isn't a positive number,
@@ -88,7 +90,7 @@ async function prepare(
     if (difference) throw new Fault("invalid-argument", `${contribution.name}: ${difference}`);
     const file = await open(contribution.path);
     opened.push(file);
-    inputs.push({ fd: file.fd, codec: delta.codec, weight: contribution.weight });
+    inputs.push({ fd: file.fd, codec: delta.codec, weight: scaleOf(contribution) });
     [...delta.tensors.values()].forEach((tensor, t) => {
       setPlace(places, sorted.length, t, i, placeOfTensor(tensor));
     });
@@ -120,6 +122,10 @@ function outputOf(delta: DeltaFile): Output {
     return bytes - count * Float32Array.BYTES_PER_ELEMENT;
   });
   return { layout, head, counts, starts, bytes };
+}
+
+function scaleOf({ weight, factor = 1 }: DeltaContribution): number {
+  return weight * factor;
 }
 
 function layoutOfFile({ tensors }: DeltaFile): TensorLayout {

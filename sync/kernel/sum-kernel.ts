@@ -1,11 +1,12 @@
 // The compiled inner loops (assembly/sum-kernel.ts) and the memory that they work in: one piece of
-// the sums, the same piece of a group of deltas, small enough together to stay in a core's cache.
+// the sums, the same piece of a group of deltas, about 3 MiB together, so that what was read is
+// still in the cache when it is added.
 import { readFileSync } from "node:fs";
 import type { CodecName } from "../delta/codec/delta-format.ts";
 import { blockCount, INT8_BLOCK } from "../delta/codec/int8-blocks.ts";
 
 /** Numbers of a piece; a whole multiple of a block. */
-export const PIECE_NUMBERS = 1 << 13;
+export const PIECE_NUMBERS = 1 << 16;
 /** Deltas that pass by while the sums stay in registers. */
 export const GROUP_DELTAS = 8;
 
@@ -24,7 +25,8 @@ declare const WebAssembly: {
   readonly Instance: new (module: object) => { readonly exports: unknown };
 };
 
-interface KernelExports {
+/** The compiled functions; every place is a byte offset in `memory`. */
+export interface KernelExports {
   readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
   readonly sumF32: DenseSum;
   readonly sumBf16: DenseSum;
@@ -145,6 +147,14 @@ export class SumKernel {
     this.#exports.roundSums(places.sums, places.rounded, blockCount(count) * INT8_BLOCK);
     return this.#bytes.subarray(places.rounded, places.rounded + count * 4);
   }
+}
+
+/** An instance of its own, with at least so many bytes of memory. */
+export function instantiateKernel(bytes: number): KernelExports {
+  const module = new WebAssembly.Module(readFileSync(new URL("sum-kernel.wasm", import.meta.url)));
+  const exports = new WebAssembly.Instance(module).exports as KernelExports;
+  exports.memory.grow(Math.ceil(bytes / PAGE_BYTES));
+  return exports;
 }
 
 /** Offsets of areas one after another, each on a cache line. */

@@ -12,10 +12,11 @@ import { readDelta } from "../../../sync/delta/codec/delta-numbers.ts";
 import type { TensorMap } from "../../../sync/delta/tensor-map.ts";
 import { encodeSafetensors } from "../../../sync/formats/safetensors.ts";
 import { permutation, seededRandom } from "../../../sync/formats/seeded-random.ts";
+import { PIECE_NUMBERS } from "../../../sync/kernel/sum-kernel.ts";
 import { type Member, temporaryFolder, writeMembers } from "../kernel/delta-folder.ts";
 
-/** Around the ends of blocks (64), pieces (8192) and groups of eight deltas. */
-const sizes = [0, 1, 63, 64, 65, 1000, 8191, 8192, 8193, 20_011];
+/** Around the ends of blocks and pieces. */
+const sizes = [0, 1, 63, 64, 65, 1000, PIECE_NUMBERS - 1, PIECE_NUMBERS, PIECE_NUMBERS + 1];
 
 function tensorsOf(counts: readonly number[], seed: number): TensorMap {
   const random = seededRandom(seed);
@@ -94,6 +95,22 @@ test("the weighted mean of 1 (n = 1) and 3 (n = 2) is 7/3", async (t) => {
   t.is(Math.fround(tensors.get("x")!.data[0]! / sum.weight), Math.fround(7 / 3));
   t.deepEqual(sum.contributors, ["a", "b"]);
   t.deepEqual([...sum.layout], [["x", [1, 1]]]);
+});
+
+test("a factor scales a delta but isn't part of the weight", async (t) => {
+  const dir = await temporaryFolder(t);
+  const tensors = tensorsOf([100], 3);
+  const [half, whole] = await writeMembers(dir, [
+    member("half", 2, "f32", tensors),
+    member("whole", 1, "f32", tensors),
+  ]);
+  const sum = await sumDeltas([{ ...half!, factor: 0.25 }, whole!], join(dir, "sum"));
+  t.is(sum.weight, 3);
+  const { data } = (await readDelta(join(dir, "sum"))).tensors.get("t0")!;
+  t.deepEqual(
+    data,
+    tensors.get("t0")!.data.map((value) => 1.5 * value),
+  );
 });
 
 test("a NaN in one delta stays visible in the sum", async (t) => {
