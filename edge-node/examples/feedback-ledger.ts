@@ -38,6 +38,8 @@ export class FeedbackLedger {
   readonly #examples: ExampleStore;
   readonly #bounds: FeedbackBounds;
   readonly #clock: Clock;
+  /** Asked for with every heartbeat. */
+  #ratings: readonly VersionRatings[] | null = null;
 
   constructor(db: DatabaseSync, examples: ExampleStore, bounds: FeedbackBounds, clock: Clock) {
     this.#db = db;
@@ -70,6 +72,7 @@ export class FeedbackLedger {
         .run(id, model, version, lesson, rating, givenMs);
       if (said.rating !== null) this.#rate(record, said.rating, known?.rating ?? null);
     });
+    this.#ratings = null;
     if (example !== null) this.#examples.prune();
     this.prune();
     return record;
@@ -97,16 +100,18 @@ export class FeedbackLedger {
   }
 
   /** How callers of this edge have rated each version, most recently rated first. */
-  ratings(): VersionRatings[] {
-    const rows = this.#db
-      .prepare("SELECT model, version, sum, count FROM ratings ORDER BY rated_ms DESC")
-      .all() as Row[];
-    return rows.map((row) => ({
+  ratings(): readonly VersionRatings[] {
+    this.#ratings ??= (
+      this.#db
+        .prepare("SELECT model, version, sum, count FROM ratings ORDER BY rated_ms DESC")
+        .all() as Row[]
+    ).map((row) => ({
       model: String(row.model),
       version: String(row.version),
       sum: Number(row.sum),
       count: Number(row.count),
     }));
+    return this.#ratings;
   }
 
   prune(): void {
