@@ -44,7 +44,10 @@ async function attack(mesh: TestMesh, door: string, seed: number): Promise<void>
   });
   for (const [title, property] of propertiesOf(target, seed)) {
     const notThrowsAsync = async (attempt: Promise<unknown>) => {
-      await attempt.catch((problem: unknown) => failures.push(`${door}: ${title}: ${problem}`));
+      await attempt.catch((problem: unknown) => {
+        const cause = problem instanceof Error ? (problem.cause ?? "an improper answer") : "";
+        failures.push(`${door}: ${title}: ${problem}\n${cause}`);
+      });
       return true;
     };
     await property({ notThrowsAsync } as unknown as ExecutionContext);
