@@ -29,9 +29,9 @@ import { edgeNoised } from "../../sync/privacy/edge-noise.ts";
 import type { TrainingResult } from "../training/training-job.ts";
 import type { ResidualStore } from "./residual-store.ts";
 
-/** Just enough to get below a bound that rounding has lifted a norm over. */
-const SHRINK = 1 - 1e-6;
-/** Times that a delta is scaled down; the error of a codec shrinks with it, so one is enough. */
+/** Gets below a bound that rounding has lifted a norm over: bf16 rounds by up to 2^-8. */
+const SHRINK = 1 - 2 ** -8;
+/** Times that a delta is scaled down; the errors of the codecs shrink with it, so one is enough. */
 const SHRINKS_MAX = 4;
 
 export interface Trained {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
-import type { DeltaManifest } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import type { DeltaManifest, RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { type RegionId, sha256, sha256Pattern } from "../../proto/ids.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { ArtifactStore } from "../../sync/artifact/artifact-store.ts";
@@ -229,6 +229,8 @@ export class DeltaInbox {
       rank: offer.params?.rank ?? 0,
       alpha: offer.params?.alpha ?? 0,
       format: formatOfRound(formatFromWire(offer.format), offer.adapterState !== undefined),
+      noised: isNoisedAtEdge(offer),
+      masked: offer.secureAggregation,
       normMax: offer.params?.normMax ?? 0,
       publicKey: this.#options.pins.get(edge),
       layout: await this.#layout(runner),
@@ -256,6 +258,10 @@ export class DeltaInbox {
     });
     return arrivals;
   }
+}
+
+function isNoisedAtEdge({ noise }: RoundOffer): boolean {
+  return (noise?.atEdge ?? false) && (noise?.clip ?? 0) > 0;
 }
 
 function damaged(what: string): Objection {

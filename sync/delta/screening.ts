@@ -45,6 +45,9 @@ export interface DeltaExpectation {
   readonly rank: number;
   readonly alpha: number;
   readonly format: CodecFormat;
+  /** Whether each edge adds noise of its own, and whether deltas are masked. */
+  readonly noised: boolean;
+  readonly masked: boolean;
   /** L2 norm; 0 means no bound. */
   readonly normMax: number;
   /** Pinned for this edge; null when it was never seen before, and then the manifest's is it. */
@@ -170,8 +173,11 @@ function checkHash(arrived: ArrivedDelta, { delta }: DeltaManifest): string | nu
 }
 
 /** How the bytes are cut and written, and of which modules they are. */
-function checkFormat(manifest: DeltaManifest, { format, layout }: DeltaExpectation): string | null {
+function checkFormat(manifest: DeltaManifest, expected: DeltaExpectation): string | null {
+  const { format, layout, noised, masked } = expected;
   const { format: stated, targets } = manifest;
+  if (manifest.noised !== noised) return `${noised ? "without" : "with"} noise of the edge's own`;
+  if (manifest.masked !== masked) return masked ? "not masked" : "masked";
   if (!stated || !isFormat(stated, format)) {
     return `the numbers aren't written as ${format.codec}, as the round asks for`;
   }
