@@ -2,6 +2,7 @@
 // one table says their names, what they are, where they go, and what the help says.
 import { numberOption, type OptionSpecs } from "./command.ts";
 import { durationOption } from "./duration.ts";
+import { strategyKnobs } from "./strategy-knobs.ts";
 import { UsageError } from "./usage-error.ts";
 
 export interface Knob {
@@ -120,6 +121,7 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
     kind: "flag",
     help: "masks deltas, so that a region learns only their sum",
   },
+  ...strategyKnobs,
   rank: trainKnob("rank", "rank of the adapter"),
   alpha: trainKnob("alpha", "its alpha; the adapter's scale is alpha / rank"),
   steps: trainKnob("steps", "optimizer steps of one edge in one round"),
