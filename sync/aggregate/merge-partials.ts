@@ -14,6 +14,20 @@ export interface RegionPartial {
 }
 
 /**
+ * Two tiers' partials as one, by region: associative and order-free, since nothing is added up
+ * before all are here. Faults: `invalid-argument` for a region that comes twice.
+ */
+export function joinPartials<P extends Pick<RegionPartial, "region">>(
+  some: readonly P[],
+  others: readonly P[],
+): readonly P[] {
+  const joined = [...some, ...others].sort((a, b) => (a.region < b.region ? -1 : 1));
+  const twice = joined.find(({ region }, i) => region === joined[i - 1]?.region);
+  if (twice) throw new Fault("invalid-argument", `${twice.region} has two partials`);
+  return joined;
+}
+
+/**
  * The weighted mean of all contributors' deltas on top of the start (nothing in the first round).
  * The same partials give the same bytes in any order. Memory: one model in f64, one partial.
  * Faults: `invalid-argument` for no partials, a region or a contributor that comes twice, weights
