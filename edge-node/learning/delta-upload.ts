@@ -61,10 +61,15 @@ export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOu
   await using file = await open(options.path);
   let delayMs = FIRST_DELAY_MS;
   let trouble = "the region gave no answer";
+  let received = 0;
   const endMs = Math.max(options.deadlineMs, options.clock.now() + LAST_WORD_MS);
   while (options.clock.now() < endMs) {
     try {
-      const { status, reason } = await uploadOnce(file, options);
+      const { status, reason } = await uploadOnce(file, options, (bytes) => {
+        // A link that breaks often but brings something each time deserves no long pause.
+        if (bytes > received) delayMs = FIRST_DELAY_MS;
+        received = Math.max(received, bytes);
+      });
       const included = status === "included" || status === "duplicate";
       return { included, status, reason: reason.slice(0, REASON_LENGTH_MAX) };
     } catch (thrown) {
@@ -93,7 +98,11 @@ async function isSound({ path, manifest }: DeltaUploadOptions): Promise<boolean>
 }
 
 /** One try from the manifest on. Throws when it makes sense to try again. */
-async function uploadOnce(file: FileHandle, options: DeltaUploadOptions): Promise<RegionAnswer> {
+async function uploadOnce(
+  file: FileHandle,
+  options: DeltaUploadOptions,
+  onReceived: (bytes: number) => void,
+): Promise<RegionAnswer> {
   const { campaign, round, edge, delta } = options.manifest;
   const url = new URL(`/v1/rounds/${campaign}/${round}/deltas/${edge}`, options.address());
   const manifest = JSON.stringify(toJson(DeltaManifestSchema, options.manifest));
@@ -103,6 +112,7 @@ async function uploadOnce(file: FileHandle, options: DeltaUploadOptions): Promis
   while (!lastWords.includes(answer.status)) {
     if (answer.status === "manifest-first") throw new Error("the region has lost the manifest");
     const offset = answer.received;
+    onReceived(offset);
     const { bytesRead } = await file.read(piece, 0, piece.length, offset);
     const last = offset + bytesRead - 1;
     const range = bytesRead > 0 ? `bytes ${offset}-${last}/${total}` : `bytes */${total}`;
