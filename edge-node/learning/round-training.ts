@@ -53,7 +53,7 @@ export async function runRoundTraining(
   const offer = job.command.offer!;
   const manifestPath = join(folder, "manifest.json");
   if (!existsSync(manifestPath)) {
-    if (timeLeftMs(offer, options.clock) <= 0) {
+    if (options.clock.now() >= Number(offer.deadlineMs)) {
       const reason = "the round was over when the edge came back";
       return { included: false, status: "late", reason };
     }
@@ -103,9 +103,11 @@ async function train(
       ...hyperparametersOf(offer.params!),
       dataSeed: dataSeedOf(offer, options.edge),
       threads: options.threads,
-      timeLimitMs: Math.max(1, timeLeftMs(offer, clock)),
+      // Pauses don't count against this, but nobody waits beyond the deadline.
+      timeLimitMs: offer.params!.timeLimitMs || Math.max(1, timeLeftMs(offer, clock)),
     };
-    const result = await runTraining(job, { signal, onProgress, clock });
+    const deadlineMs = Number(offer.deadlineMs);
+    const result = await runTraining(job, { signal, onProgress, clock, deadlineMs });
     data.kept?.learned(newest);
     return { result, startPath };
   } finally {
@@ -136,9 +138,6 @@ function dataSeedOf({ campaign, round, params }: RoundOffer, edge: string): numb
   return createHash("sha256").update(text).digest().readUInt32LE(0);
 }
 
-/** Until the round's deadline, or the params' own limit if that is sooner. */
 function timeLeftMs(offer: RoundOffer, clock: Clock): number {
-  const leftMs = Number(offer.deadlineMs) - clock.now();
-  const limitMs = offer.params!.timeLimitMs;
-  return limitMs > 0 ? Math.min(leftMs, limitMs) : leftMs;
+  return Number(offer.deadlineMs) - clock.now();
 }

@@ -38,6 +38,8 @@ export interface TrainingOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TrainingProgress) => void;
   readonly clock?: Clock;
+  /** Unix milliseconds after which nobody wants the result, pauses or not. */
+  readonly deadlineMs?: number | undefined;
   /** Called with the process id once the process runs. */
   readonly onSpawn?: (pid: number) => void;
   /** The trainer; default: the built-in one. */

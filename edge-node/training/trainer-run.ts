@@ -15,6 +15,8 @@ export interface TrainerRunOptions {
   readonly jobFile: string;
   /** Of running, pauses not counted. */
   readonly timeLimitMs: number;
+  /** Unix milliseconds after which nobody wants the result. */
+  readonly deadlineMs?: number | undefined;
   readonly memoryBytesMax: number;
   readonly pausing?: ServingPause | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -85,12 +87,17 @@ class Limits {
   }
 
   #look(): void {
-    const { clock, pausing, timeLimitMs, memoryBytesMax } = this.#options;
+    const { clock, pausing, timeLimitMs, deadlineMs, memoryBytesMax } = this.#options;
     const nowMs = clock.monotonicMs();
     if (!pausing?.isPaused) this.#ranMs += nowMs - this.#lookedMs;
     this.#lookedMs = nowMs;
     if (this.#ranMs >= timeLimitMs) {
       const message = `training took longer than ${timeLimitMs} ms`;
+      this.#end(new Fault("deadline-exceeded", message));
+      return;
+    }
+    if (deadlineMs !== undefined && clock.now() >= deadlineMs) {
+      const message = "training wasn't through before its deadline";
       this.#end(new Fault("deadline-exceeded", message));
       return;
     }

@@ -1,5 +1,7 @@
-// FedProx's pull towards the start, and FFA-LoRA's frozen A, on real ggml.
+// What is trained and how far: FedProx's pull towards the start, FFA-LoRA's frozen A, and the first
+// components of a rank that an edge can't afford, on real ggml.
 import test from "ava";
+import { setAdapter, takeAdapter } from "../../../edge-node/training/adapter-exchange.ts";
 import { LINEAR_MODULES } from "../../../edge-node/training/llama-model.ts";
 import { Trainer, type TrainerOptions } from "../../../edge-node/training/trainer.ts";
 import type { TokenSequence } from "../../../edge-node/training/training-batch.ts";
@@ -18,7 +20,7 @@ const batch: TokenSequence[] = [
 
 function createTrainer(
   changes: Partial<TrainerOptions> = {},
-  target: { freezeA?: boolean } = {},
+  target: { freezeA?: boolean; trainedRank?: number } = {},
 ): Trainer {
   const trainer = new Trainer({
     model: readGguf(modelPath),
@@ -117,4 +119,31 @@ test("a frozen A keeps every bit, and B's gradient is what it would be anyway", 
   }
   free.free();
   frozen.free();
+});
+
+test("the first components are trained as parts of the whole, whose rest keeps every bit", (t) => {
+  const target = { kind: "lora", rank: 4, alpha: 8, modules: LINEAR_MODULES } as const;
+  const whole = createTrainer();
+  const start = takeAdapter(whole, "llama", target);
+  const part = createTrainer({}, { trainedRank: 1 });
+  setAdapter(part, start, { ...target, trainedRank: 1 });
+  t.true(Math.abs(part.evaluate(batch) - whole.evaluate(batch)) < 1e-5, "both pass the whole rank");
+  const expected = whole.gradients(batch);
+  for (const [name, gradient] of part.gradients(batch)) {
+    const of = expected.get(name)!;
+    // [inputs, 1] of A are its first row; [1, outputs] of B are every fourth number.
+    const wanted = name.endsWith(".lora_a") ? of : of.filter((_, i) => i % 4 === 0);
+    for (const [i, g] of gradient.entries()) t.true(Math.abs(g - wanted[i]!) < 1e-4, name);
+  }
+  for (let step = 0; step < STEPS; step++) part.step(batch, RATE);
+  const end = takeAdapter(part, "llama", { ...target, trainedRank: 1 });
+  for (const [weight, { inputs, a, b }] of end.modules) {
+    const before = start.modules.get(weight)!;
+    t.deepEqual(a.slice(inputs), before.a.slice(inputs), weight);
+    t.notDeepEqual(a.slice(0, inputs), before.a.slice(0, inputs), weight);
+    const moved = [0, 1, 2, 3].filter((k) => b.some((x, i) => i % 4 === k && x !== before.b[i]));
+    t.deepEqual(moved, [0], weight);
+  }
+  whole.free();
+  part.free();
 });

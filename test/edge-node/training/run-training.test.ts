@@ -7,6 +7,7 @@ import { runTraining } from "../../../edge-node/training/run-training.ts";
 import type { TrainingJob } from "../../../edge-node/training/training-job.ts";
 import { Fault } from "../../../proto/fault.ts";
 import { writeGgufAdapter } from "../../../sync/formats/gguf-adapter.ts";
+import { readGguf } from "../../../sync/formats/gguf-reader.ts";
 import { decodeAdapterState, encodeAdapterState } from "../../../sync/formats/lora-adapter.ts";
 import { TensorType } from "../../../sync/formats/tensor-type.ts";
 import { temporaryFolder, writeTinyModel } from "./tiny-model.ts";
@@ -41,7 +42,7 @@ function job(outputFolder: string, changes: Partial<TrainingJob> = {}): Training
     replayShare: 0.25,
     adapterSeed: 1,
     dataSeed: 2,
-    timeLimitMs: 120_000,
+    timeLimitMs: 600_000,
     ...changes,
   };
 }
@@ -121,6 +122,36 @@ test.serial("a run that is killed midway resumes to the same bytes", async (t) =
   t.is(resumed.metrics.lossBefore, whole.metrics.lossBefore);
 });
 
+test.serial("a damaged checkpoint is as good as none", async (t) => {
+  const whole = await runTraining(job("undamaged", { steps: 4 }));
+  const output = job("damaged", { steps: 4 });
+  fs.mkdirSync(output.outputFolder, { recursive: true });
+  fs.writeFileSync(path.join(output.outputFolder, "checkpoint.safetensors"), "not a checkpoint");
+  const result = await runTraining(output);
+  t.deepEqual(fs.readFileSync(result.adapterState), fs.readFileSync(whole.adapterState));
+});
+
+test.serial(
+  "training that diverges, or a base without numbers, is told from a crash",
+  async (t) => {
+    const diverged = await t.throwsAsync<Fault>(
+      runTraining(job("diverged", { learningRate: 1, weightDecay: 1, steps: 200, alpha: 1e30 })),
+      { instanceOf: Fault, message: /learning rate/ },
+    );
+    t.is(diverged?.code, "failed-precondition");
+    const bad = path.join(folder, "nan.gguf");
+    const model = readGguf(writeTinyModel(folder, TensorType.f32));
+    const bytes = fs.readFileSync(model.path);
+    bytes.writeFloatLE(Number.NaN, model.tensors.get("output_norm.weight")!.offset);
+    fs.writeFileSync(bad, bytes);
+    const fault = await t.throwsAsync<Fault>(runTraining(job("nan", { base: bad })), {
+      instanceOf: Fault,
+      message: /before the first step/,
+    });
+    t.is(fault?.code, "failed-precondition");
+  },
+);
+
 test.serial("training goes on from an adapter's state", async (t) => {
   const first = await runTraining(job("round-1"));
   const adapterState = first.adapterState;
@@ -154,6 +185,10 @@ test.serial("what can't be trained is refused with a fault that says why", async
   const [module] = adapter.modules.values();
   if (module) module.b[0] = Number.NaN;
   fs.writeFileSync(poisoned, encodeAdapterState(adapter));
+  const unknown = path.join(folder, "unknown.safetensors");
+  const [anyModule] = decodeAdapterState(fs.readFileSync(state), state).modules.values();
+  const modules = new Map([["blk.99.attn_q.weight", anyModule!]]);
+  fs.writeFileSync(unknown, encodeAdapterState({ ...adapter, modules }));
   const notGguf = writeLines("not-a-model.gguf", [{}]);
   const cases: [Partial<TrainingJob>, Fault["code"], RegExp][] = [
     [{ rank: 0 }, "invalid-argument", /rank/],
@@ -164,6 +199,9 @@ test.serial("what can't be trained is refused with a fault that says why", async
     [{ sequenceLength: 4 }, "invalid-argument", /raise sequenceLength/],
     [{ adapterState: state, rank: 8 }, "failed-precondition", /rank 4/],
     [{ adapterState: poisoned }, "failed-precondition", /finite/],
+    [{ adapterState: unknown }, "failed-precondition", /blk\.99\.attn_q\.weight .*absent/],
+    [{ adapterState: path.join(folder, "absent") }, "failed-precondition", /doesn't exist/],
+    [{ base: otherArchitecture() }, "unsupported", /architecture qwen2/],
   ];
   for (const [changes, code, message] of cases) {
     const fault = await t.throwsAsync<Fault>(runTraining(job("refused", changes)), {
@@ -173,3 +211,13 @@ test.serial("what can't be trained is refused with a fault that says why", async
     t.is(fault?.code, code, fault?.message);
   }
 });
+
+/** The same file, but for the name of its family. */
+function otherArchitecture(): string {
+  const file = path.join(folder, "other.gguf");
+  const text = fs.readFileSync(writeTinyModel(folder, TensorType.f32)).toString("latin1");
+  const key = "general.architecture";
+  const at = text.indexOf("llama", text.indexOf(key) + key.length);
+  fs.writeFileSync(file, Buffer.from(`${text.slice(0, at)}qwen2${text.slice(at + 5)}`, "latin1"));
+  return file;
+}

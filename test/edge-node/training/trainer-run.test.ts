@@ -189,6 +189,14 @@ test("pauses don't count against the time limit, and a paused trainer can be abo
   t.is(stateOf(pid), null);
 });
 
+test("the deadline holds even for a paused trainer", async (t) => {
+  const pausing = new ServingPause({ inFlight: () => 1, shareMin: 0.01, clock: systemClock });
+  const deadlineMs = systemClock.now() + 300;
+  const fault = await faultOf("good", { pausing, deadlineMs }, { outputFolder: folder });
+  t.is(fault?.code, "deadline-exceeded");
+  t.regex(fault?.message ?? "", /deadline/);
+});
+
 for (const mode of ["running", "paused"]) {
   test(`a ${mode} trainer doesn't outlive an edge that is killed`, async (t) => {
     const script = path.join(import.meta.dirname, "endless-trainer.ts");
