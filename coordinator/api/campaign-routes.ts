@@ -6,6 +6,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { campaignRequestSchema } from "../rounds/campaign-plan.ts";
 import { type CampaignState, isOver } from "../rounds/campaign-state.ts";
 import type { Campaigns } from "../rounds/campaigns.ts";
+import { progressOfCampaign } from "../rounds/round-progress.ts";
 import type { Schedules } from "../rounds/schedule/schedules.ts";
 import { readBody, readValue } from "./request-body.ts";
 
@@ -13,7 +14,10 @@ const KEEP_ALIVE_MS = 10_000;
 
 export function campaignRoutes(campaigns: Campaigns, schedules: Schedules, clock: Clock): Hono {
   const app = new Hono();
-  app.get("/v1/campaigns", (c) => c.json({ campaigns: campaigns.list() }));
+  const view = (campaign: CampaignState) => {
+    return { ...campaign, progress: progressOfCampaign(campaign, clock.now()) };
+  };
+  app.get("/v1/campaigns", (c) => c.json({ campaigns: campaigns.list().map(view) }));
   app.post("/v1/campaigns", async (c) => {
     const body = await readBody(c, z.record(z.string(), z.json()));
     const request = readValue(body, campaignRequestSchema);
@@ -23,7 +27,7 @@ export function campaignRoutes(campaigns: Campaigns, schedules: Schedules, clock
     if (every !== null) schedules.repeat(request.model, every, body);
     return c.json(campaign, 201);
   });
-  app.get("/v1/campaigns/:id", (c) => c.json(campaigns.get(c.req.param("id"))));
+  app.get("/v1/campaigns/:id", (c) => c.json(view(campaigns.get(c.req.param("id")))));
   app.get("/v1/campaigns/:id/rounds/:round", (c) => {
     return c.json(campaigns.round(c.req.param("id"), Number(c.req.param("round"))));
   });
@@ -32,7 +36,7 @@ export function campaignRoutes(campaigns: Campaigns, schedules: Schedules, clock
     const { id } = campaigns.get(c.req.param("id"));
     return c.json(campaigns.stopCampaign(id, "stopped by the operator"));
   });
-  app.get("/v1/campaigns/:id/events", (c) => follow(c, campaigns, clock));
+  app.get("/v1/campaigns/:id/events", (c) => follow(c, campaigns, clock, view));
   return app;
 }
 
@@ -40,7 +44,12 @@ export function campaignRoutes(campaigns: Campaigns, schedules: Schedules, clock
  * Server-sent events named `campaign`, each the whole state: at once, after every change, and for
  * the last time when the campaign is over. A reader that is slow gets the newest, not a backlog.
  */
-function follow(c: Context, campaigns: Campaigns, clock: Clock): Response {
+function follow(
+  c: Context,
+  campaigns: Campaigns,
+  clock: Clock,
+  view: (campaign: CampaignState) => object,
+): Response {
   const id = c.req.param("id") ?? "";
   let latest: CampaignState | undefined = campaigns.get(id);
   let wake = Promise.withResolvers<void>();
@@ -57,7 +66,7 @@ function follow(c: Context, campaigns: Campaigns, clock: Clock): Response {
         const campaign = latest;
         latest = undefined;
         if (campaign === undefined) await stream.write(": alive\n\n");
-        else await stream.writeSSE({ event: "campaign", data: JSON.stringify(campaign) });
+        else await stream.writeSSE({ event: "campaign", data: JSON.stringify(view(campaign)) });
         if (campaign !== undefined && isOver(campaign)) break;
         await wake.promise;
         wake = Promise.withResolvers<void>();

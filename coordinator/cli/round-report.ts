@@ -1,25 +1,12 @@
 // What a campaign looks like in a terminal: one line for each step, and a table at the end. Pure.
 import type { Evaluation } from "../catalogue/model-record.ts";
-import type { CampaignState, RoundState, RoundSummary } from "../rounds/campaign-state.ts";
+import type { CampaignState, RoundSummary } from "../rounds/campaign-state.ts";
 import { exactPoints } from "../rounds/gate.ts";
 import { bytesText, table } from "./terminal.ts";
 
 export function evaluationsText(evaluations: readonly Evaluation[]): string {
   const parts = evaluations.map((set) => `${set.dataset} ${exactPoints(set).toFixed(0)} %`);
   return parts.join(", ") || "-";
-}
-
-/** What is going on now, and what must change for it to be worth a line of its own. */
-export function progressOf(campaign: CampaignState): { text: string; milestone: string } {
-  const { round } = campaign;
-  if (campaign.phase === "measuring") {
-    const text = `measuring ${campaign.startVersion} before the first round`;
-    return { text, milestone: "measuring" };
-  }
-  if (round === null) return { text: campaign.phase, milestone: campaign.phase };
-  const title = `round ${round.number} of ${campaign.rounds}: ${round.phase}`;
-  const text = `${title}${phaseDetail(round)}`;
-  return { text, milestone: `${round.number} ${round.phase}` };
 }
 
 export function roundLine(round: RoundSummary, rounds: number): string {
@@ -61,18 +48,6 @@ export function campaignRow(campaign: CampaignState): string[] {
   const { id, model, phase, past, rounds, good, reason } = campaign;
   const promoted = past.filter((round) => round.phase === "promoted").length;
   return [id, model, phase, `${past.length}/${rounds}`, String(promoted), good.version, reason];
-}
-
-function phaseDetail(round: RoundState): string {
-  if (round.phase === "training") {
-    const edges = round.regions.flatMap((region) => region.edges);
-    const done = edges.filter(({ bucket }) => bucket !== "training").length;
-    const steps = edges.reduce((sum, { step }) => sum + step, 0);
-    const all = edges.reduce((sum, edge) => sum + edge.steps, 0);
-    const share = all === 0 ? "" : `, ${Math.floor((100 * steps) / all)} % of the steps`;
-    return ` (${done} of ${edges.length} edges done${share})`;
-  }
-  return round.version === null ? "" : ` (${round.version})`;
 }
 
 function bucketsText(counts: Readonly<Record<string, number>>): string {

@@ -1,8 +1,11 @@
 // `isthmus rounds show` and `ls`: the records of campaigns and of single rounds.
 import { type CampaignState, isOver, type RoundState } from "../rounds/campaign-state.ts";
+import { triggerText } from "../rounds/campaign-trigger.ts";
 import { campaignPath, clientOf } from "./campaign-path.ts";
 import { type CommandScope, coordinatorOptions, numberOption, readArgs } from "./command.ts";
-import { beforeAndAfter, campaignRow, progressOf, roundLine } from "./round-report.ts";
+import { durationText } from "./duration.ts";
+import { type CampaignView, panelOf } from "./round-panel.ts";
+import { beforeAndAfter, campaignRow, roundLine } from "./round-report.ts";
 import { bytesText, table } from "./terminal.ts";
 
 const jsonOptions = { ...coordinatorOptions, json: { type: "boolean" } } as const;
@@ -20,16 +23,33 @@ export async function showRounds(args: readonly string[], scope: CommandScope): 
     else showRound(state, scope);
     return;
   }
-  const campaign = await client.get<CampaignState>(campaignPath(id));
+  const campaign = await client.get<CampaignView>(campaignPath(id));
   const { terminal } = scope;
   if (values.json) {
     terminal.json(campaign);
     return;
   }
   terminal.print(`${campaign.id}: ${campaign.phase} ${campaign.reason}`.trimEnd());
+  for (const line of planLines(campaign)) terminal.print(line);
   for (const past of campaign.past) terminal.print(roundLine(past, campaign.rounds));
-  if (!isOver(campaign)) terminal.print(progressOf(campaign).text);
+  if (!isOver(campaign)) {
+    const { text, details } = panelOf(campaign);
+    for (const line of [text, ...details]) terminal.print(line);
+  }
   if (campaign.baseline !== null) terminal.print(`\n${beforeAndAfter(campaign)}`);
+}
+
+/** What was asked for, and by whom. */
+function planLines({ pace, trigger, startVersion, createdMs }: CampaignState): string[] {
+  const goal =
+    pace.goal === 0 ? "every edge" : `${pace.goal} deltas (${pace.overSelection} × asked)`;
+  const deadline = durationText(pace.deadlineMs);
+  const began = new Date(createdMs).toISOString().slice(0, 19).replace("T", " ");
+  const why = triggerText(trigger);
+  return [
+    `  from ${startVersion} at ${began}Z${why === "" ? "" : `; ${why}`}`,
+    `  each round: ${goal}, at least ${pace.quorum}, within ${deadline}`,
+  ];
 }
 
 function showRound(round: RoundState, { terminal }: CommandScope): void {

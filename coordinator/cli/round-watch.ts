@@ -6,7 +6,8 @@ import { type CampaignState, isOver } from "../rounds/campaign-state.ts";
 import { campaignPath, clientOf } from "./campaign-path.ts";
 import { type CommandScope, coordinatorOptions, readArgs } from "./command.ts";
 import type { CoordinatorClient } from "./coordinator-client.ts";
-import { beforeAndAfter, evaluationsText, progressOf, roundLine } from "./round-report.ts";
+import { type CampaignView, panelOf } from "./round-panel.ts";
+import { beforeAndAfter, evaluationsText, roundLine } from "./round-report.ts";
 
 const RECONNECT_MS = 1_000;
 /** How long a coordinator may be away while it is watched. */
@@ -32,7 +33,7 @@ export async function follow(
   let last: CampaignState | undefined;
   while (last === undefined || !isOver(last)) {
     try {
-      for await (const campaign of client.follow<CampaignState>(`${campaignPath(id)}/events`)) {
+      for await (const campaign of client.follow<CampaignView>(`${campaignPath(id)}/events`)) {
         last = campaign;
         heardMs = systemClock.monotonicMs();
         if (asJson) continue;
@@ -45,8 +46,8 @@ export async function follow(
         }
         shown = campaign.past.length;
         if (isOver(campaign)) break;
-        const { text, milestone } = progressOf(campaign);
-        terminal.progress(text, milestone);
+        const { text, milestone, details } = panelOf(campaign);
+        terminal.progress(text, milestone, details);
       }
     } catch (thrown) {
       const isAway = thrown instanceof Fault && thrown.retriable && !signal.aborted;

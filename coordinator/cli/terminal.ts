@@ -16,21 +16,24 @@ export interface Terminal {
   complain(message: string): void;
   /**
    * Shows progress that the next one replaces, on a terminal; elsewhere prints it as a line, but
-   * only when its `milestone` is another one than before.
+   * only when its `milestone` is another one than before. `details` are lines below it that only a
+   * terminal shows.
    */
-  progress(text: string, milestone: string): void;
+  progress(text: string, milestone: string, details?: readonly string[]): void;
 }
 
 const COLUMNS_DEFAULT = 100;
 const CLEAR_LINE = "\r\u001b[2K";
+const UP_AND_CLEAR = "\u001b[1A\u001b[2K";
 
 export function createTerminal(out: Output, err: Output): Terminal {
   const isLive = out.isTTY === true;
-  let isLineOpen = false;
+  /** Lines of progress that are shown now. */
+  let linesOpen = 0;
   let lastMilestone: string | undefined;
   const clear = () => {
-    if (isLineOpen) out.write(CLEAR_LINE);
-    isLineOpen = false;
+    if (linesOpen > 0) out.write(CLEAR_LINE + UP_AND_CLEAR.repeat(linesOpen - 1));
+    linesOpen = 0;
   };
   const print = (line: string) => {
     clear();
@@ -48,10 +51,12 @@ export function createTerminal(out: Output, err: Output): Terminal {
       clear();
       err.write(`${message}\n`);
     },
-    progress: (text, milestone) => {
+    progress: (text, milestone, details = []) => {
       if (isLive) {
-        out.write(`${CLEAR_LINE}${text.slice(0, (out.columns ?? COLUMNS_DEFAULT) - 1)}`);
-        isLineOpen = true;
+        const width = (out.columns ?? COLUMNS_DEFAULT) - 1;
+        clear();
+        out.write([text, ...details].map((line) => line.slice(0, width)).join("\n"));
+        linesOpen = 1 + details.length;
       } else if (milestone !== lastMilestone) {
         print(text);
       }

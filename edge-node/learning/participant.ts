@@ -20,6 +20,8 @@ import { wordsOf } from "./spoken-fault.ts";
 /** A job that was running when its edge died this often is given up: it may be what kills it. */
 const ATTEMPTS_MAX = 3;
 const PROGRESS_EVERY_MS = 250;
+/** How long a new round waits for the region's last word on the one before; a region asks anew. */
+const LAST_WORD_WAIT_MS = 1_500;
 
 export interface ParticipantOptions
   extends Pick<
@@ -126,8 +128,18 @@ export class Participant {
     if (!job || !this.#running) return;
     const { campaign, round } = job.command.offer!;
     if (campaign !== offer!.campaign || round >= offer!.round) return;
+    // Its delta may have been taken before this edge was killed: it is about to hear of it.
+    if (job.phase === "trained") await this.#hearLastWord(this.#running.done);
+    if (!this.#running) return;
     this.#running.abort.abort(new Fault("cancelled", `round ${offer!.round} has begun`));
     await this.#running.done;
+  }
+
+  async #hearLastWord(done: Promise<void>): Promise<void> {
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(LAST_WORD_WAIT_MS, resolve);
+    await Promise.race([done, late]);
+    timer.cancel();
   }
 
   #start(job: RoundJob): void {

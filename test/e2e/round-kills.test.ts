@@ -1,0 +1,117 @@
+// kill -9 of the coordinator, a region and an edge in every phase of real rounds: each round goes
+// on or is abandoned with its reason, and what edges were told is what is counted.
+import test, { type ExecutionContext } from "ava";
+import { CoordinatorClient } from "../../coordinator/cli/coordinator-client.ts";
+import {
+  type CampaignState,
+  isOver,
+  type RoundPhase,
+} from "../../coordinator/rounds/campaign-state.ts";
+import { asFault } from "../../proto/fault.ts";
+import { eventually } from "../support/eventually.ts";
+import { discrepancies, haveAllEnded } from "./round-ledger.ts";
+import { startTestMesh, type TestMesh } from "./test-mesh.ts";
+
+/** When the victim is killed, in each round: at the phase, or at the first one seen after it. */
+const kills: readonly (readonly RoundPhase[])[] = [
+  ["offered", "collecting"],
+  ["training", "evaluating"],
+  ["merging", "canary"],
+];
+const phases: readonly RoundPhase[] = [
+  ...(["planned", "offered", "training", "collecting", "merging"] as const),
+  ...(["evaluating", "canary", "promoted"] as const),
+];
+const CAMPAIGN_MAX_MS = 270_000;
+
+/** The rounds are what is tested, not how good their versions are. */
+const order = {
+  model: "commands",
+  rounds: kills.length,
+  params: { steps: 2 },
+  rules: { examplesMax: 2 },
+  pace: { quorum: 1, deadlineMs: 120_000 },
+  gate: {
+    ...{ marginPoints: 100, privateMarginPoints: 100 },
+    ...{ waves: [1], holdMs: 0, patienceMs: 0, watchMs: 0 },
+  },
+};
+
+let mesh: TestMesh;
+
+test.before(async (t) => {
+  t.timeout(200_000);
+  mesh = await startTestMesh({ regions: ["us", "eu"], edges: 1 });
+});
+
+test.after.always(async () => {
+  await mesh?.[Symbol.asyncDispose]();
+});
+
+interface Killing {
+  readonly campaign: CampaignState;
+  /** `<round> <phase>` at each kill. */
+  readonly killedAt: readonly string[];
+}
+
+async function runWithKills(victim: string): Promise<Killing> {
+  const signal = AbortSignal.timeout(CAMPAIGN_MAX_MS);
+  const client = new CoordinatorClient(mesh.http("coordinator"), signal);
+  const { id } = await client.post<CampaignState>("/v1/campaigns", order);
+  const killedAt: string[] = [];
+  let campaign: CampaignState | undefined;
+  let done = 0;
+  const isDue = ({ round }: CampaignState): boolean => {
+    if (round === null) return false;
+    const due = (kills[round.number - 1] ?? []).slice(done - doneBefore(round.number));
+    return due[0] !== undefined && phases.indexOf(round.phase) >= phases.indexOf(due[0]);
+  };
+  while (campaign === undefined || !isOver(campaign)) {
+    try {
+      for await (const state of client.follow<CampaignState>(`/v1/campaigns/${id}/events`)) {
+        campaign = state;
+        if (!isDue(state)) continue;
+        await mesh.handle.kill(victim);
+        killedAt.push(`${state.round!.number} ${state.round!.phase}`);
+        done = Math.max(done + 1, doneBefore(state.round!.number) + 1);
+        await mesh.revive(victim);
+      }
+    } catch (thrown) {
+      // The coordinator was the victim: it is there again, and so are we.
+      if (signal.aborted || !asFault(thrown).retriable) throw thrown;
+    }
+  }
+  return { campaign, killedAt };
+}
+
+/** Kills that belong to earlier rounds. */
+function doneBefore(round: number): number {
+  return kills.slice(0, round - 1).reduce((sum, due) => sum + due.length, 0);
+}
+
+async function survives(t: ExecutionContext, victim: string): Promise<void> {
+  t.timeout(CAMPAIGN_MAX_MS + 20_000);
+  const { campaign, killedAt } = await runWithKills(victim);
+  t.log(`${victim} was killed at ${killedAt.join(", ")}`);
+  t.log(campaign.past.map(({ phase, reason }) => `${phase} ${reason}`.trim()).join("; "));
+  t.is(campaign.past.length, kills.length);
+  t.true(killedAt.length >= kills.length, "it was killed in each round");
+  await eventually("every edge has its last word", () => haveAllEnded(mesh, campaign));
+  t.deepEqual(await discrepancies(mesh, campaign), []);
+  t.true(
+    campaign.past.some(({ phase }) => phase === "promoted"),
+    JSON.stringify(campaign.past.map(({ phase, reason }) => [phase, reason])),
+  );
+}
+
+test.serial("rounds survive their coordinator's death in every phase", async (t) => {
+  await survives(t, "coordinator");
+});
+
+test.serial("rounds survive a region's death in every phase", async (t) => {
+  await survives(t, "us");
+});
+
+test.serial("rounds survive an edge's death in every phase", async (t) => {
+  await survives(t, "us-1");
+});
