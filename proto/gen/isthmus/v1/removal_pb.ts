@@ -6,6 +6,8 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Artifact } from "./mesh_pb.ts";
+import { file_isthmus_v1_mesh } from "./mesh_pb.ts";
 import type { Partial$ } from "./rounds_pb.ts";
 import { file_isthmus_v1_rounds } from "./rounds_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file isthmus/v1/removal.proto.
  */
 export const file_isthmus_v1_removal: GenFile = /*@__PURE__*/
-  fileDesc("Chhpc3RobXVzL3YxL3JlbW92YWwucHJvdG8SCmlzdGhtdXMudjEiQgoOUmVidWlsZFJlcXVlc3QSEAoIY2FtcGFpZ24YASABKAkSDQoFcm91bmQYAiABKA0SDwoHd2l0aG91dBgDIAMoCSJiCgxSZWJ1aWxkUmVwbHkSDgoGcmVnaW9uGAEgASgJEiQKB3BhcnRpYWwYAiABKAsyEy5pc3RobXVzLnYxLlBhcnRpYWwSDAoEaHR0cBgDIAEoCRIOCgZyZWFzb24YBCABKAliBnByb3RvMw", [file_isthmus_v1_rounds]);
+  fileDesc("Chhpc3RobXVzL3YxL3JlbW92YWwucHJvdG8SCmlzdGhtdXMudjEibwoOUmVidWlsZFJlcXVlc3QSEAoIY2FtcGFpZ24YASABKAkSDQoFcm91bmQYAiABKA0SDwoHd2l0aG91dBgDIAMoCRIrCg1hZGFwdGVyX3N0YXRlGAQgASgLMhQuaXN0aG11cy52MS5BcnRpZmFjdCJiCgxSZWJ1aWxkUmVwbHkSDgoGcmVnaW9uGAEgASgJEiQKB3BhcnRpYWwYAiABKAsyEy5pc3RobXVzLnYxLlBhcnRpYWwSDAoEaHR0cBgDIAEoCRIOCgZyZWFzb24YBCABKAliBnByb3RvMw", [file_isthmus_v1_mesh, file_isthmus_v1_rounds]);
 
 /**
  * Coordinator to region, on isthmus.round.<region>.rebuild.
@@ -38,6 +40,13 @@ export type RebuildRequest = Message<"isthmus.v1.RebuildRequest"> & {
    * @generated from field: repeated string without = 3;
    */
   without: string[];
+
+  /**
+   * What the round is thought to have started from; absent means what it did start from.
+   *
+   * @generated from field: isthmus.v1.Artifact adapter_state = 4;
+   */
+  adapterState?: Artifact | undefined;
 };
 
 /**
