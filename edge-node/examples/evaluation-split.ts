@@ -1,5 +1,5 @@
-// Which examples are kept apart for evaluation. By the prompt alone, so that it is the same on every
-// reading, and two completions of one prompt are never on both sides.
+// Which examples are kept apart for evaluation. By the prompt alone, so that it is the same on
+// every reading, and two completions of one prompt are never on both sides.
 import { createHash } from "node:crypto";
 
 /** One in this many is held out. */

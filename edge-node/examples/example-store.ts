@@ -127,7 +127,7 @@ export class ExampleStore {
     return gone;
   }
 
-  /** The texts, for this edge's own trainer and evaluator. `learned`: only what a round has used. */
+  /** The texts, for this edge's own trainer and evaluator. `learned`: what a round has used. */
   read(model: string, part: "training" | "evaluation", only?: "learned"): TrainingExample[] {
     const rows = this.#db
       .prepare(

@@ -78,7 +78,7 @@ export class Evaluations {
     const version = command.version!;
     const { dataset, examples } = await this.#examplesOf(command, version.model);
     const asked = Math.min(command.examplesMax || EXAMPLES_MAX, EXAMPLES_MAX);
-    const chosen = examples.slice(0, asked);
+    const chosen = spread(examples, asked);
     const exact = await this.#options.evaluator(version, chosen, {
       signal: this.#stopping.signal,
       keepOpen: command.keepOpen,
@@ -131,4 +131,10 @@ export class Evaluations {
     const { edge, region } = this.#options;
     return create(EvaluateReplySchema, { edge, region, ...counts });
   }
+}
+
+/** At most `count`, from all over the set, the same ones every time. */
+function spread<T>(items: readonly T[], count: number): readonly T[] {
+  if (items.length <= count) return items;
+  return Array.from({ length: count }, (_, n) => items[Math.floor((n * items.length) / count)]!);
 }

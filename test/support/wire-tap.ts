@@ -13,6 +13,14 @@ export interface WireTaps extends AsyncDisposable {
   readonly via: Wiring;
   /** Who listens on the ports through which the text went, either way, as one piece. */
   heardBy(text: string): string[];
+  /** All that went through so far, one way of one connection each. */
+  heard(): HeardStream[];
+}
+
+export interface HeardStream {
+  /** Who listens on the port. */
+  readonly owner: string;
+  readonly bytes: Buffer;
 }
 
 interface Tap {
@@ -42,6 +50,10 @@ export async function tapWires(shape: MeshShape): Promise<WireTaps> {
       const holds = (stream: Buffer[]) => Buffer.concat(stream).includes(text);
       return [...taps.values()].filter((tap) => tap.streams.some(holds)).map(({ owner }) => owner);
     },
+    heard: () =>
+      [...taps.values()].flatMap(({ owner, streams }) =>
+        streams.map((stream) => ({ owner, bytes: Buffer.concat(stream) })),
+      ),
     async [Symbol.asyncDispose]() {
       for (const { sockets } of taps.values()) for (const socket of sockets) socket.destroy();
       await Promise.all(

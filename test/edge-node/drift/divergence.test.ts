@@ -54,7 +54,7 @@ test("a window counts its last texts and forgets the ones before", (t) => {
   ]);
 });
 
-test("64 prompts of an edge's own domain stay below the threshold, of any other above", async (t) => {
+test("64 prompts of an edge's own domain are below the threshold, others above", async (t) => {
   const vocabulary = await openVocabulary(
     join(import.meta.dirname, "../../../deploy/demo-model/commands-q8_0.gguf"),
   );

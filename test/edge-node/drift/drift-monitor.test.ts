@@ -43,7 +43,7 @@ const trainedOn = (revision: string, ...prompts: string[]): TrainedOn => ({
   prompts: () => prompts,
 });
 
-test("a score is told once there are inputs enough, when it changes, and now and then", async (t) => {
+test("a score is told with inputs enough, when it changes, and now and then", async (t) => {
   const { clock, monitor, ask } = setUp(t, { trained: trainedOn("1", "aa bbb") });
   await ask("aa bbb", 3);
   t.deepEqual(monitor.news(clock.monotonicMs()), []);

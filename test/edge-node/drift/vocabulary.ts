@@ -8,6 +8,7 @@ export async function openVocabulary(modelPath: string) {
   });
   const model = await llama.loadModel({ modelPath, vocabOnly: true, gpuLayers: 0 });
   return {
+    tokenize: (text: string): number[] => model.tokenize(text),
     countsOf(texts: readonly string[]): Map<number, number> {
       const counts = new Map<number, number>();
       for (const text of texts) {

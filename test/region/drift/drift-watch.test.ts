@@ -62,7 +62,7 @@ test("an alert is raised once, counts its edges, and ends when the last is calm"
   t.is(watch.alertOf("m"), null, "and below it, it is not raised again");
 });
 
-test("a heartbeat that tells nothing changes nothing; an edge that is gone takes its alert", (t) => {
+test("a beat that tells nothing changes nothing; an edge that is gone takes its alert", (t) => {
   const { tell, watch, logged } = setUp();
   tell("us-1", 0.9);
   watch.take("us-1", []);

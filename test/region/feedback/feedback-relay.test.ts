@@ -68,7 +68,7 @@ function relayOf(
   return createFeedbackRelay({ region, served, edgeAddress, regionAddress, clock });
 }
 
-test("to an edge of its own, to one of another region by its gateway, and no further", async (t) => {
+test("to its own edge, to another region's by its gateway, and no further", async (t) => {
   const desk = await startDesk(t, "eu-1", "eu");
   const inEu = new ServedCompletions(systemClock);
   inEu.note("c", { edge: "eu-1", region: "eu" });
@@ -94,7 +94,7 @@ test("to an edge of its own, to one of another region by its gateway, and no fur
   await t.throwsAsync(astray.give(given()), { message: /no completion c is known/ });
 });
 
-test("what the edge refuses is refused in its words; one that is gone is unavailable", async (t) => {
+test("what the edge refuses is refused in its words; one gone is unavailable", async (t) => {
   const desk = await startDesk(t, "us-1", "us");
   const served = new ServedCompletions(systemClock);
   served.note("c", { edge: "us-1", region: "us" });
