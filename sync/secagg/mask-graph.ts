@@ -1,4 +1,4 @@
-// Who masks with whom. Up to a hundred neighbours everybody does with everybody (Bonawitz et al.
+// Who masks with whom. Up to some fifty edges everybody does with everybody (Bonawitz et al.
 // 2017); above, each with those nearest on a ring whose order nobody could choose (Bell et al.,
 // "SecAgg+", arXiv 2009.09434): work and traffic per edge stay bounded, whatever their number.
 import { createHash } from "node:crypto";
@@ -8,7 +8,7 @@ import type { MaskKeys } from "../../proto/gen/isthmus/v1/secagg_pb.ts";
 /** With two, each knows the other's delta from the sum. */
 export const MEMBERS_MIN = 3;
 /** Even: as many on either side. */
-const NEIGHBOURS_MAX = 100;
+const NEIGHBOURS_MAX = 48;
 
 export class MaskGraph {
   /** Sorted. */

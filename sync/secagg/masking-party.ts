@@ -23,7 +23,7 @@ import {
 import type { RandomBytes } from "../../runtime/random.ts";
 import type { SigningKey } from "../delta/signing-key.ts";
 import { agreeOn, KEY_BYTES, makeKeyPair, seal, unseal } from "./key-agreement.ts";
-import { MaskGraph } from "./mask-graph.ts";
+import { MaskGraph, MEMBERS_MIN } from "./mask-graph.ts";
 import {
   boxPurpose,
   channelPurpose,
@@ -161,7 +161,7 @@ export function openShares(
   }
   const own = secrets.keys!.edge;
   const count = wanted.filter((edge) => secrets.held.some((share) => share.of === edge)).length;
-  const needed = graph.threshold(own);
+  const needed = Math.max(graph.threshold(own), MEMBERS_MIN);
   if (count < needed || !wanted.includes(own)) {
     const message = `${count} edges of this group are included, ${needed} are needed`;
     throw new Fault("invalid-argument", message);

@@ -22,17 +22,17 @@ test("any threshold of the shares gives the secret back", (t) => {
     );
     return Buffer.from(joinSecret(order.slice(0, threshold))).equals(Buffer.from(secret));
   });
-  fc.assert(law, { numRuns: 100, seed: 3 });
+  fc.assert(law, { numRuns: 40, seed: 3 });
   t.pass();
 });
 
 test("with one share too few every secret is as likely as any other", (t) => {
   const counts = new Uint32Array(256);
-  for (let seed = 0; seed < 20_000; seed++) {
+  for (let seed = 0; seed < 6_000; seed++) {
     const shares = splitSecret(Uint8Array.of(42), { count: 3, threshold: 3 }, seededSource(seed));
     counts[joinSecret(shares.slice(0, 2))[0]!]! += 1;
   }
-  const expected = 20_000 / 256;
+  const expected = 6_000 / 256;
   const chiSquare = counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
   // 255 degrees of freedom: mean 255, deviation 22.6.
   t.true(chiSquare < 255 + 5 * 22.6, String(chiSquare));

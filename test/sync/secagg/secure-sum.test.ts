@@ -46,7 +46,9 @@ const plans = fc
     const edges = namesOf(count);
     let gone = 0;
     const of = (fate: string) => {
-      return edges.filter((_, i) => fates[i] === fate && gone < Math.floor(count / 3) && ++gone);
+      return edges.filter(
+        (_, i) => fates[i] === fate && gone < Math.min(Math.floor(count / 3), count - 3) && ++gone,
+      );
     };
     const [unshared, dropped, silent] = [of("unshared"), of("dropped"), of("silent")];
     return { plan: { edges, seed, unshared, dropped, silent }, sizes };
@@ -67,7 +69,7 @@ test("a masked sum is the plain fixed-point sum bit for bit, with any allowed dr
     removeMasks(unmasking, sum);
     return Buffer.from(sum.buffer).equals(Buffer.from(plain.buffer));
   });
-  fc.assert(law, { numRuns: 60, seed: 11 });
+  fc.assert(law, { numRuns: 20, seed: 11 });
   t.pass();
 });
 
@@ -80,18 +82,18 @@ test("one dropout beyond a third leaves the sum closed, and says whose shares ar
 });
 
 test("a large group masks in a graph, and still sums exactly", (t) => {
-  const edges = Array.from({ length: 104 }, (_, i) => `e${String(i).padStart(3, "0")}`);
+  const edges = Array.from({ length: 52 }, (_, i) => `e${String(i).padStart(3, "0")}`);
   const { members } = enter(edges, 5);
   const graph = new MaskGraph(members);
   for (const edge of edges) {
-    t.is(graph.neighbours(edge).length, 100);
+    t.is(graph.neighbours(edge).length, 48);
     t.true(graph.neighbours(edge).every((other) => graph.neighbours(other).includes(edge)));
   }
-  const { unmasking, masked } = runGroup({ edges, seed: 5, dropped: ["e003"], silent: ["e077"] });
+  const { unmasking, masked } = runGroup({ edges, seed: 5, dropped: ["e003"], silent: ["e047"] });
   const sum = masked((edge) => Uint32Array.of(edges.indexOf(edge), 7));
   t.deepEqual(stillClosed(unmasking), []);
   removeMasks(unmasking, sum);
-  t.deepEqual([...sum], [(103 * 104) / 2 - 3, 103 * 7]);
+  t.deepEqual([...sum], [(51 * 52) / 2 - 3, 51 * 7]);
 });
 
 test("a masked delta alone looks like chance", (t) => {
