@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { DeltaManifest, RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { changeFrame } from "../../sync/aggregate/frame-change.ts";
 import { planChunks } from "../../sync/delta/chunks.ts";
 import { encodeDelta } from "../../sync/delta/codec/delta-encoder.ts";
 import {
@@ -20,14 +21,16 @@ import type { SigningKey } from "../../sync/delta/signing-key.ts";
 import {
   clipNorm,
   deltaBetween,
+  layoutDifference,
   layoutOf,
   scaleTensors,
   type TensorMap,
 } from "../../sync/delta/tensor-map.ts";
 import { readSafetensors } from "../../sync/formats/safetensors.ts";
 import { edgeNoised } from "../../sync/privacy/edge-noise.ts";
+import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
 import type { TrainingResult } from "../training/training-job.ts";
-import type { ResidualStore } from "./residual-store.ts";
+import type { Owed, ResidualStore } from "./residual-store.ts";
 
 /** Gets below a bound that rounding has lifted a norm over: bf16 rounds by up to 2^-8. */
 const SHRINK = 1 - 2 ** -8;
@@ -68,15 +71,18 @@ export async function writeDelta(
 ): Promise<DeltaManifest> {
   const trained = readSafetensors(result.adapterState);
   const rank = rankOfLayout(layoutOf(trained.tensors)) || offer.params!.rank;
-  const delta = deltaBetween(startOf(startPath, rank), trained.tensors);
+  const start = startOf(startPath, rank);
+  const delta = deltaBetween(start, trained.tensors);
   const format = formatOfRound(formatFromWire(offer.format), startPath !== null);
   const startSha256 = offer.adapterState?.sha256 ?? "";
   const { normMax } = offer.params!;
-  const owed = residuals.owed(offer.campaign, startSha256);
+  const owed = owedAt(offer, start, residuals.owed(offer.campaign, startSha256));
   const noised = edgeNoised(offer, delta);
   const clipped = noised ?? clipNorm(delta, normMax);
   const { sent, residual } = feedBack(clipped, owed, format, normMax);
-  if (residual) residuals.stage(stagedResidualPath(folder), startSha256, residual);
+  if (residual && start) {
+    residuals.stage(stagedResidualPath(folder), startSha256, { residual, start });
+  }
   const path = deltaPath(folder);
   const { bytes, norm } = await writeWithin(path, sent, format, normMax, trained.metadata);
   const { chunkBytes, hashes } = planChunks(bytes);
@@ -108,6 +114,16 @@ export async function writeDelta(
     },
     key,
   );
+}
+
+/**
+ * What is owed, in the coordinates of this round's start. Sums of factors keep their coordinates;
+ * a stack that was truncated has other ones each round.
+ */
+function owedAt(offer: RoundOffer, start: TensorMap | null, owed: Owed | null): TensorMap | null {
+  if (!owed || !start || layoutDifference(layoutOf(start), layoutOf(owed.start))) return null;
+  const isStacked = ruleOfWire(offer.rule).lora === "stack";
+  return isStacked ? changeFrame(owed.residual, owed.start, start) : owed.residual;
 }
 
 /** An edge of a lower rank has trained the first components only. */

@@ -2,23 +2,34 @@
 // durable, and counted once whatever is killed or abandoned.
 //
 // Layout: <dir>/<campaign>/<round>.safetensors, with the hash of the state that the round started
-// from in its metadata.
+// from in its metadata, and that state's tensors under names of their own.
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { makeFolder, replaceFile, syncFolder } from "../../sync/delta/durable-file.ts";
 import type { TensorMap } from "../../sync/delta/tensor-map.ts";
-import { encodeSafetensors, readSafetensors } from "../../sync/formats/safetensors.ts";
+import {
+  encodeSafetensors,
+  readSafetensors,
+  type SafeTensor,
+} from "../../sync/formats/safetensors.ts";
 
 /** Campaigns whose residuals are kept; those of one that ended are of no use to another. */
 const CAMPAIGNS_KEPT = 4;
 const START_KEY = "start";
+/** Before the names of the start's tensors; no tensor of an adapter is called so. */
+const START_PREFIX = "start:";
 const roundFilePattern = /^(\d{1,9})\.safetensors$/;
 
-interface Kept {
+/** What is owed, in the coordinates of the state that its round started from. */
+export interface Owed {
+  readonly residual: TensorMap;
+  readonly start: TensorMap;
+}
+
+interface Kept extends Owed {
   readonly round: number;
   readonly path: string;
   readonly startSha256: string;
-  readonly tensors: TensorMap;
 }
 
 export class ResidualStore {
@@ -34,15 +45,16 @@ export class ResidualStore {
    * round that started from the same state doesn't count: that round was undone (abandoned, or its
    * version refused), and what is owed is what was owed before it.
    */
-  owed(campaign: string, startSha256: string): TensorMap | null {
+  owed(campaign: string, startSha256: string): Owed | null {
     const former = this.#read(campaign).find((kept) => kept.startSha256 !== startSha256);
-    return former?.tensors ?? null;
+    return former ? { residual: former.residual, start: former.start } : null;
   }
 
   /** Writes a residual beside its delta; it counts once it is kept. */
-  stage(path: string, startSha256: string, residual: TensorMap): void {
+  stage(path: string, startSha256: string, { residual, start }: Owed): void {
     const metadata = { [START_KEY]: startSha256 };
-    replaceFile(path, encodeSafetensors({ metadata, tensors: residual }));
+    const named = [...start].map(([name, tensor]) => [START_PREFIX + name, tensor] as const);
+    replaceFile(path, encodeSafetensors({ metadata, tensors: new Map([...residual, ...named]) }));
   }
 
   /** Keeps a staged residual, because its delta was included. Does nothing when that was done. */
@@ -67,7 +79,8 @@ export class ResidualStore {
         if (round === undefined) return [];
         const path = join(dir, name);
         const { metadata, tensors } = readSafetensors(path);
-        return [{ round: Number(round), path, startSha256: metadata[START_KEY] ?? "", tensors }];
+        const startSha256 = metadata[START_KEY] ?? "";
+        return [{ round: Number(round), path, startSha256, ...splitTensors(tensors) }];
       })
       .sort((a, b) => b.round - a.round);
   }
@@ -87,4 +100,14 @@ export class ResidualStore {
       rmSync(join(this.#dir, name), { recursive: true });
     }
   }
+}
+
+function splitTensors(tensors: TensorMap): Owed {
+  const residual = new Map<string, SafeTensor>();
+  const start = new Map<string, SafeTensor>();
+  for (const [name, tensor] of tensors) {
+    if (name.startsWith(START_PREFIX)) start.set(name.slice(START_PREFIX.length), tensor);
+    else residual.set(name, tensor);
+  }
+  return { residual, start };
 }

@@ -10,6 +10,7 @@ import {
   writeDelta,
 } from "../../../edge-node/learning/delta-writer.ts";
 import { ResidualStore } from "../../../edge-node/learning/residual-store.ts";
+import { changeFrame } from "../../../sync/aggregate/frame-change.ts";
 import { type CodecFormat, formatToWire } from "../../../sync/delta/codec/delta-format.ts";
 import { readDelta, scanDelta } from "../../../sync/delta/codec/delta-numbers.ts";
 import { firstComponents, layoutOfRank } from "../../../sync/delta/rank-slice.ts";
@@ -46,9 +47,10 @@ interface Writing {
   readonly normMax?: number;
   readonly residuals?: ResidualStore;
   readonly isFirst?: boolean;
+  readonly lora?: string;
 }
 
-async function write({ tensors, format, normMax = 0, isFirst, ...rest }: Writing) {
+async function write({ tensors, format, normMax = 0, isFirst, lora = "", ...rest }: Writing) {
   const at = join(dir, `round-${++folder}`);
   mkdirSync(at);
   const adapterState = join(at, "result.safetensors");
@@ -56,6 +58,7 @@ async function write({ tensors, format, normMax = 0, isFirst, ...rest }: Writing
   const whole = offerOf({
     format: formatToWire(format),
     params: { rank: RANK, alpha: ALPHA, normMax },
+    rule: { lora },
   });
   const { adapterState: _, ...without } = whole;
   const offer = isFirst ? offerOf({ ...without, adapterState: undefined }) : whole;
@@ -107,7 +110,8 @@ test("what top-k leaves out is owed to the next round, and no other codec owes",
   const change = deltaBetween(adapterOf(0), adapterOf(1));
   const first = await write({ tensors: adapterOf(1), format: topK });
   first.residuals.keep("c-1", 1, stagedResidualPath(first.at));
-  const owed = first.residuals.owed("c-1", "another start")!;
+  const { residual: owed, start } = first.residuals.owed("c-1", "another start")!;
+  t.deepEqual(start, adapterOf(0));
   for (const [name, { data }] of change) {
     const sent = first.delta.tensors.get(name)!.data;
     const left = owed.get(name)!.data;
@@ -130,13 +134,22 @@ test("what is owed is sent with the next delta", async (t) => {
   const large = new Map(
     [...adapterOf(0)].map(([name, { shape, data }]) => [name, { shape, data: data.fill(100) }]),
   );
-  residuals.stage(staged, "an older start", large);
+  residuals.stage(staged, "an older start", { residual: large, start: adapterOf(9) });
   residuals.keep("c-1", 0, staged);
   const format = { codec: "top-k", topShare: 1 } as const;
   const { delta } = await write({ tensors: adapterOf(1), format, residuals });
   for (const [name, { data }] of deltaBetween(adapterOf(0), adapterOf(1))) {
     const sent = delta.tensors.get(name)!.data;
     t.true(data.every((x, i) => sent[i]! === Math.fround(x + 100)));
+  }
+  // Where stacks are truncated, factors of another round mean something else in this one's.
+  const stacked = await write({ tensors: adapterOf(1), format, residuals, lora: "stack" });
+  const change = deltaBetween(adapterOf(0), adapterOf(1));
+  const told = changeFrame(large, adapterOf(9), adapterOf(0));
+  for (const [name, { data }] of change) {
+    const sent = stacked.delta.tensors.get(name)!.data;
+    t.true(data.every((x, i) => sent[i]! === Math.fround(x + told.get(name)!.data[i]!)));
+    t.true(told.get(name)!.data.some((x) => Math.abs(x - 100) > 1));
   }
 });
 

@@ -9,8 +9,9 @@ const dir = mkdtempSync(join(tmpdir(), "isthmus-residuals-"));
 test.after.always(() => rmSync(dir, { recursive: true }));
 let folder = 0;
 const freshDir = () => join(dir, `store-${++folder}`);
-const tensors = (value: number) =>
+const tensorOf = (value: number) =>
   new Map([["x", { shape: [2], data: Float32Array.of(value, -value) }]]);
+const tensors = (value: number) => ({ residual: tensorOf(value), start: tensorOf(value + 0.5) });
 const staged = join(dir, "staged");
 const [zero, one, two, three] = ["0", "1", "2", "3"].map((digit) => digit.repeat(64)) as [
   string,
