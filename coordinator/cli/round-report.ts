@@ -21,6 +21,7 @@ export function roundLine(round: RoundSummary, rounds: number): string {
   const lines = [parts.filter((part) => part !== "").join("; ")];
   if (round.reason !== "") lines.push(`  ${round.reason}`);
   for (const { region, reason } of round.excluded) lines.push(`  ${region} left out: ${reason}`);
+  for (const { edge, reason } of round.leftOut) lines.push(`  ${edge} not counted: ${reason}`);
   if (round.stragglers.length > 0) lines.push(`  not yet served by ${round.stragglers.join(", ")}`);
   return lines.join("\n");
 }

@@ -1,6 +1,8 @@
 // `isthmus rounds show` and `ls`: the records of campaigns and of single rounds.
 import { type CampaignState, isOver, type RoundState } from "../rounds/campaign-state.ts";
 import { triggerText } from "../rounds/campaign-trigger.ts";
+import { rulesOf } from "../rounds/plan/combination.ts";
+import { serverOf } from "../rounds/plan/strategy-plan.ts";
 import { campaignPath, clientOf } from "./campaign-path.ts";
 import { type CommandScope, coordinatorOptions, numberOption, readArgs } from "./command.ts";
 import { durationText } from "./duration.ts";
@@ -40,7 +42,8 @@ export async function showRounds(args: readonly string[], scope: CommandScope): 
 }
 
 /** What was asked for, and by whom. */
-function planLines({ pace, trigger, startVersion, createdMs }: CampaignState): string[] {
+function planLines(campaign: CampaignState): string[] {
+  const { pace, trigger, startVersion, createdMs } = campaign;
   const goal =
     pace.goal === 0 ? "every edge" : `${pace.goal} deltas (${pace.overSelection} × asked)`;
   const deadline = durationText(pace.deadlineMs);
@@ -49,7 +52,15 @@ function planLines({ pace, trigger, startVersion, createdMs }: CampaignState): s
   return [
     `  from ${startVersion} at ${began}Z${why === "" ? "" : `; ${why}`}`,
     `  each round: ${goal}, at least ${pace.quorum}, within ${deadline}`,
+    `  ${strategyText(campaign)}`,
   ];
+}
+
+/** E.g. "deltas: robust, LoRA: stack, server: fedadam at 0.1". */
+function strategyText({ strategy, privacy }: CampaignState): string {
+  const { combine, lora } = rulesOf({ strategy, privacy });
+  const { server, learningRate } = serverOf(strategy);
+  return `deltas: ${combine.combine}, LoRA: ${lora}, server: ${server} at ${learningRate}`;
 }
 
 function showRound(round: RoundState, { terminal }: CommandScope): void {
@@ -71,7 +82,10 @@ function showRound(round: RoundState, { terminal }: CommandScope): void {
   const losses = ["loss before", "loss after"];
   const who = ["region", "edge", "bucket", "examples", "steps"];
   terminal.print(table([...who, ...losses, "norm", "delta", "why"], rows));
-  for (const { region, phase, reason } of round.regions) {
+  for (const { region, phase, reason, partial } of round.regions) {
+    for (const { edge, reason: why } of partial?.leftOut ?? []) {
+      terminal.print(`${region}/${edge} not counted: ${why}`);
+    }
     if (phase === "excluded" || phase === "silent") terminal.print(`${region} left out: ${reason}`);
   }
 }

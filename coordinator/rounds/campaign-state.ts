@@ -114,6 +114,8 @@ export const roundSummarySchema = z.strictObject({
   buckets: z.record(z.string(), z.int()),
   /** Regions without a contribution, each with its reason. */
   excluded: z.array(z.strictObject({ region: z.string(), reason: z.string() })),
+  /** `<region>/<edge>` of deltas that the regions' rule did not take, each with its reason. */
+  leftOut: z.array(z.strictObject({ edge: z.string(), reason: z.string() })).default([]),
   examples: z.number(),
   deltaBytes: z.number(),
   /** Means over the included edges, weighted by examples. */

@@ -17,6 +17,9 @@ export function summarize(round: RoundState): RoundSummary {
     excluded: round.regions
       .filter(({ phase }) => phase === "excluded" || phase === "silent")
       .map(({ region, reason }) => ({ region, reason })),
+    leftOut: round.regions.flatMap(({ region, partial }) =>
+      (partial?.leftOut ?? []).map(({ edge, reason }) => ({ edge: `${region}/${edge}`, reason })),
+    ),
     examples: sum(included, (edge) => edge.examples),
     deltaBytes: sum(included, (edge) => edge.deltaBytes),
     lossBefore: meanLoss(included, (edge) => edge.lossBefore),
