@@ -120,7 +120,7 @@ test.serial("a whole round tells nobody a private example, in any form", async (
     streams.some((one) => owner.test(one.owner) && one.bytes.includes(words));
   t.true(told("media", /^nats/), "NATS was listened in on");
   t.true(told("/deltas/us-1", /^region us, HTTP/), "and HTTP");
-  t.true(told("isthmus.v1.Trunk", /^edge us-1, gRPC/), "and gRPC");
+  t.true(told("region", /^edge us-1, gRPC/), "and gRPC: who opened the trunk");
   t.deepEqual(leaksIn(streams, secrets), []);
 });
 
