@@ -58,6 +58,7 @@ async function runWithKills(victim: string): Promise<Killing> {
   const signal = AbortSignal.timeout(CAMPAIGN_MAX_MS);
   const client = new CoordinatorClient(mesh.http("coordinator"), signal);
   const { id } = await client.post<CampaignState>("/v1/campaigns", order);
+  const startMs = performance.now();
   const killedAt: string[] = [];
   let campaign: CampaignState | undefined;
   let done = 0;
@@ -72,13 +73,16 @@ async function runWithKills(victim: string): Promise<Killing> {
         campaign = state;
         if (!isDue(state)) continue;
         await mesh.handle.kill(victim);
-        killedAt.push(`${state.round!.number} ${state.round!.phase}`);
+        const seconds = Math.round((performance.now() - startMs) / 1000);
+        killedAt.push(`${state.round!.number} ${state.round!.phase} (${seconds} s)`);
         done = Math.max(done + 1, doneBefore(state.round!.number) + 1);
         await mesh.revive(victim);
       }
     } catch (thrown) {
       // The coordinator was the victim: it is there again, and so are we.
-      if (signal.aborted || !asFault(thrown).retriable) throw thrown;
+      if (!signal.aborted && asFault(thrown).retriable) continue;
+      const seen = JSON.stringify(campaign?.round ?? campaign?.phase);
+      throw new Error(`killed at ${killedAt.join(", ")}; then ${seen}`, { cause: thrown });
     }
   }
   return { campaign, killedAt };

@@ -90,13 +90,18 @@ function ofRound(
   const version = lineage.find(({ version }) => version === round.version);
   if (version?.origin.kind !== "round") return [...wrong, `${round.version} has no origin`];
   const { origin } = version;
-  const weight = included.reduce((sum, { examples }) => sum + examples, 0);
+  // Acknowledged and kept, but not summed: the region's rule says why.
+  const leftOut = round.regions.flatMap(({ region, partial }) =>
+    (partial?.leftOut ?? []).map(({ edge }) => `${region}/${edge}`),
+  );
+  const summed = included.filter(({ name }) => !leftOut.includes(name));
+  const weight = summed.reduce((sum, { examples }) => sum + examples, 0);
   const twins = lineage.filter(({ origin: other }) => {
     return other.kind === "round" && other.campaign === campaign && other.round === round.number;
   });
   return [
     ...wrong,
-    ...expect("contributors are those included", origin.contributors, names),
+    ...expect("contributors", origin.contributors, summed.map(({ name }) => name).sort()),
     ...expect("told are those included", told, names),
     ...expect("the weight is their examples'", origin.weight, weight),
     ...expect("one version comes of it", twins.length, 1),
