@@ -78,19 +78,19 @@ async function hasNumpy(): Promise<boolean> {
 }
 
 const bestMs = (turnsOf: Turns) => Math.min(...turnsOf.map(({ wallMs }) => wallMs));
+const bestCpuMs = (turnsOf: Turns) => Math.min(...turnsOf.map(({ cpuMs }) => cpuMs));
 const peak = (turnsOf: Turns) => Math.max(...turnsOf.map(({ peakBytes }) => peakBytes));
 const rate = (bytes: number, ms: number) => bytes / ms / 1e6;
 const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 
 function report(what: string, bytes: number, figures: Turns): void {
   const rates = figures.map(({ wallMs }) => rate(bytes, wallMs));
-  const range = `${median(rates).toFixed(1)} in the median`;
-  say(
-    `${what.padEnd(26)} ${Math.max(...rates)
-      .toFixed(1)
-      .padStart(5)} GB/s at best, ${range}, ` +
-      `${bestMs(figures).toFixed(0)} ms, peak ${mebibytes(peak(figures))}`,
-  );
+  const pace = `${Math.max(...rates)
+    .toFixed(1)
+    .padStart(5)} GB/s at best`;
+  const time = `${bestMs(figures).toFixed(0)} ms (${bestCpuMs(figures).toFixed(0)} ms of CPU)`;
+  const middle = `${median(rates).toFixed(1)} in the median`;
+  say(`${what.padEnd(26)} ${pace}, ${middle}, ${time}, peak ${mebibytes(peak(figures))}`);
 }
 
 interface CodecFigures {

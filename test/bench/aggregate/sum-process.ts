@@ -12,16 +12,23 @@ export interface SumRequest {
 export interface SumFigures {
   /** From the call to the written file, threads started and ended. */
   readonly wallMs: number;
+  /** CPU time of all its threads meanwhile. */
+  readonly cpuMs: number;
   /** Most that the process ever held: memory of all its threads and libraries. */
   readonly peakBytes: number;
 }
 
 const { paths, output } = JSON.parse(process.argv[2] ?? "{}") as SumRequest;
+const before = process.cpuUsage();
 const startMs = systemClock.monotonicMs();
 await sumDeltas(
   paths.map((path, i) => ({ name: `edge-${String(i).padStart(2, "0")}`, weight: i + 1, path })),
   output,
 );
 const wallMs = systemClock.monotonicMs() - startMs;
+const { user, system } = process.cpuUsage(before);
+const cpuMs = (user + system) / 1000;
 const peakKib = Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))![1]);
-process.stdout.write(JSON.stringify({ wallMs, peakBytes: peakKib * 1024 } satisfies SumFigures));
+process.stdout.write(
+  JSON.stringify({ wallMs, cpuMs, peakBytes: peakKib * 1024 } satisfies SumFigures),
+);
