@@ -69,6 +69,7 @@ export function planCampaign(
   if (refusal !== null) throw new Fault("invalid-argument", refusal);
   return {
     ...planOf(request),
+    pace: paceOf(request),
     id,
     model: model.model,
     createdMs: context.nowMs,
@@ -92,6 +93,11 @@ export function planCampaign(
     last: null,
     past: [],
   };
+}
+
+/** An asynchronous round ends when its buffer is full. */
+function paceOf({ pace, strategy: { asynchronous } }: CampaignRequest): CampaignRequest["pace"] {
+  return asynchronous === null ? pace : { ...pace, goal: asynchronous.buffer };
 }
 
 /** The sections of the plan alone. */

@@ -69,6 +69,7 @@ export function offerOf(
     overSelection: pace.overSelection,
     format: formatToWire(campaign.format),
     rule: ruleOffer(campaign),
+    asynchronous: campaign.strategy.asynchronous !== null,
     ...privacyOffer(campaign),
   });
 }

@@ -12,6 +12,7 @@ import type { ContentRange } from "../../sync/artifact/byte-range.ts";
 import { formatFromWire, formatOfRound } from "../../sync/delta/codec/delta-format.ts";
 import { type DeltaContents, scanDelta } from "../../sync/delta/codec/delta-numbers.ts";
 import { isManifestSigned } from "../../sync/delta/delta-manifest.ts";
+import { screenMasked } from "../../sync/delta/masked-screening.ts";
 import { layoutOfRank } from "../../sync/delta/rank-slice.ts";
 import {
   type DeltaExpectation,
@@ -189,12 +190,18 @@ export class DeltaInbox {
     runner.onEnd(this.#options.deltas.pin(sha256));
     const expectation = await this.#expectation(runner, edge);
     const layout = layoutOfRank(expectation.layout, manifest.rank);
-    const contents = await contentsOf(this.#options.deltas.path(sha256), layout);
-    const arrived = { sha256, bytes: this.#options.deltas.size(sha256) ?? 0, contents };
-    const objection = screenDelta(arrived, manifest, expectation);
+    const bytes = this.#options.deltas.size(sha256) ?? 0;
+    const path = this.#options.deltas.path(sha256);
+    const objection = expectation.masked
+      ? screenMasked({ sha256, bytes }, manifest, expectation.layout)
+      : screenDelta(
+          { sha256, bytes, contents: await contentsOf(path, layout) },
+          manifest,
+          expectation,
+        );
     if (objection) return await this.#object(runner, edge, manifest, objection);
     const events = await runner.step({ kind: "delta", edge, manifest });
-    const isIncluded = events.some((event) => event.kind === "included" && event.edge === edge);
+    const isIncluded = events.some(({ kind }) => kind === "included" || kind === "carried");
     if (isIncluded) return answer("included", "", total, total);
     return this.#admit(runner, edge, sha256) ?? answer("conflict", reasonOf.conflict);
   }

@@ -2,7 +2,9 @@
 // them, and tells the coordinator until it has taken the result.
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { Fault } from "../../proto/fault.ts";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
+import { RebuildReplySchema, RebuildRequestSchema } from "../../proto/gen/isthmus/v1/removal_pb.ts";
 import {
   type RegionRoundStatus,
   RegionRoundStatusSchema,
@@ -10,28 +12,34 @@ import {
   RoundOfferSchema,
   TrainProgressSchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { type RegionId, sha256, sha256Pattern } from "../../proto/ids.ts";
+import { type RegionId, sha256 } from "../../proto/ids.ts";
 import { subjects } from "../../proto/subjects.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { NatsLink, Received } from "../../runtime/nats/connection.ts";
 import { type ArtifactStore, createArtifactStore } from "../../sync/artifact/artifact-store.ts";
+import { carriedDeltas } from "./carried-deltas.ts";
 import { countedDeltas } from "./counted-deltas.ts";
 import type { DeltaInbox } from "./delta-inbox.ts";
+import { type RetentionBounds, retentionDefaults } from "./delta-retention.ts";
 import { KeyPins } from "./key-pins.ts";
+import { MaskingDesk } from "./masking-desk.ts";
 import { createMeteredInbox } from "./metered-inbox.ts";
 import { faultOfOffer } from "./offer-check.ts";
-import { sumPartial } from "./regional-partial.ts";
+import { type PartialSources, sumPartial } from "./regional-partial.ts";
 import { RoundArchive } from "./round-archive.ts";
 import { candidatesOf, type RoundMember } from "./round-candidates.ts";
 import type { RoundEffect } from "./round-decision.ts";
+import { dropFilesOf, pinFilesOf } from "./round-files.ts";
+import { rebuildPartial } from "./round-rebuild.ts";
 import type { RoundRunner } from "./round-runner.ts";
 import { statusOfRefusedOffer, statusOfRound } from "./round-status.ts";
 import { tellToTrain } from "./train-dispatch.ts";
 
 const TICK_MS = 250;
 const STATUS_EVERY_MS = 1_000;
+const PRUNE_EVERY_MS = 60_000;
 
 export interface RegionRoundsOptions {
   readonly region: RegionId;
@@ -48,6 +56,8 @@ export interface RegionRoundsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** How long deltas are kept once their rounds are over. */
+  readonly kept?: RetentionBounds;
 }
 
 export interface RegionRounds {
@@ -75,6 +85,7 @@ class Rounds implements RegionRounds {
   readonly #options: RegionRoundsOptions;
   readonly #pins: KeyPins;
   readonly #deltas: ArtifactStore;
+  readonly #masking: MaskingDesk;
   readonly #stops: (() => void)[] = [];
   readonly #working = new Set<Promise<void>>();
   readonly #late: ReturnType<Metrics["counter"]>;
@@ -86,6 +97,7 @@ class Rounds implements RegionRounds {
     this.#options = options;
     this.#pins = pins;
     this.#deltas = deltas;
+    this.#masking = new MaskingDesk({ ...options, dir: join(options.dir, "masking") });
     this.#late = options.metrics.counter({
       name: "isthmus_round_deltas_late_total",
       help: "Deltas that came when their round had closed without them.",
@@ -102,20 +114,28 @@ class Rounds implements RegionRounds {
     const { clock, dir, nats, region } = this.#options;
     this.#archive = await RoundArchive.open(join(dir, "rounds"), {
       clock,
+      kept: this.#options.kept ?? retentionDefaults,
+      onForgotten: (runner) => dropFilesOf(runner, this.#deltas),
       perform: (effect, runner) => this.#perform(effect, runner),
     });
-    for (const runner of this.#archive.list()) this.#pinFilesOf(runner);
+    const stores = { deltas: this.#deltas, store: this.#options.store };
+    for (const runner of this.#archive.list()) pinFilesOf(runner, stores);
     const subscriptions = [
       nats.subscribe(subjects.roundOffer(region), (message) => this.#onOffer(message)),
       nats.subscribe(subjects.roundTaken(region), (message) => this.#onTaken(message)),
       nats.subscribe(subjects.progresses(region), (message) => this.#onProgress(message)),
+      nats.subscribe(subjects.roundRebuild(region), (message) => this.#onRebuild(message)),
     ];
     this.#stops.push(...subscriptions.map((subscription) => () => subscription.stop()));
     const ticks = clock.every(TICK_MS, () => this.#tick());
     const told = clock.every(STATUS_EVERY_MS, () => this.#publishAll());
+    const pruning = clock.every(PRUNE_EVERY_MS, () => {
+      this.#run("forgetting old rounds", this.#archive.prune());
+    });
     this.#stops.push(
       () => ticks.cancel(),
       () => told.cancel(),
+      () => pruning.cancel(),
     );
     for (const runner of this.#archive.list()) runner.resume();
   }
@@ -142,6 +162,7 @@ class Rounds implements RegionRounds {
     for (const stop of this.#stops) stop();
     await this.#offers;
     for (const runner of this.#archive.list()) runner.end();
+    await this.#masking.stop();
     await Promise.all(this.#working);
     await this.#archive.close();
     await this.#pins.close();
@@ -184,23 +205,34 @@ class Rounds implements RegionRounds {
 
   async #sum(runner: RoundRunner): Promise<void> {
     try {
-      const { dir, store: artifacts, fetchArtifact } = this.#options;
-      const partial = await sumPartial(runner.state, {
-        ...{ deltas: this.#deltas, artifacts, fetchArtifact, scratchDir: join(dir, "sums") },
-        counted: countedDeltas(this.#archive.list(), runner),
-      });
+      const sources = this.#sourcesOf(runner);
+      const partial = runner.state.offer.secureAggregation
+        ? await this.#masking.sum(runner.state, sources)
+        : await sumPartial(runner.state, sources);
       runner.onEnd(this.#options.store.pin(sha256(partial.artifact!.sha256)));
       await runner.step({ kind: "summed", partial });
     } catch (thrown) {
+      // The region is stopping: the next process sums.
+      if (thrown instanceof Fault && thrown.code === "cancelled") return;
       const reason = thrown instanceof Error ? thrown.message : String(thrown);
       this.#options.log.error({ err: thrown }, "a partial can't be summed");
       await runner.step({ kind: "unsummable", reason: `the deltas can't be summed: ${reason}` });
     }
   }
 
+  #sourcesOf(runner: Pick<RoundRunner, "state">): PartialSources {
+    const { dir, store: artifacts, fetchArtifact } = this.#options;
+    const rounds = this.#archive.list();
+    const counted = countedDeltas(rounds, runner);
+    const carried = carriedDeltas(rounds, runner.state);
+    const scratchDir = join(dir, "sums");
+    return { deltas: this.#deltas, artifacts, fetchArtifact, scratchDir, counted, carried };
+  }
+
   #tick(): void {
     for (const runner of this.#archive.list()) {
       if (runner.state.phase === "open") this.#run("a tick", this.#tickRound(runner));
+      if (!runner.state.taken) this.#run("masking", this.#masking.pursue(runner));
     }
   }
 
@@ -242,18 +274,12 @@ class Rounds implements RegionRounds {
     else runner.noteTrainingStep({ edge, step, steps, loss });
   }
 
-  /** Keeps what a recovered round refers to from eviction. */
-  #pinFilesOf(runner: RoundRunner): void {
-    const { state } = runner;
-    for (const { manifest, refusals } of state.seats.values()) {
-      for (const kept of [manifest, ...refusals.map((refusal) => refusal.manifest)]) {
-        const digest = kept?.delta?.sha256 ?? "";
-        if (sha256Pattern.test(digest)) runner.onEnd(this.#deltas.pin(sha256(digest)));
-      }
-    }
-    if (state.partial && !state.taken) {
-      runner.onEnd(this.#options.store.pin(sha256(state.partial.artifact!.sha256)));
-    }
+  async #onRebuild({ body, respond }: Received): Promise<void> {
+    const request = fromBinary(RebuildRequestSchema, body);
+    const runner = this.#archive.get(request.campaign, request.round);
+    const kept = runner && { state: runner.state, sources: this.#sourcesOf(runner) };
+    const reply = await rebuildPartial(request, kept, this.#address());
+    respond?.(toBinary(RebuildReplySchema, reply));
   }
 
   #statusOf(runner: RoundRunner): RegionRoundStatus {

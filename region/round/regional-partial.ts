@@ -21,6 +21,7 @@ import { encodeSafetensors, readSafetensors } from "../../sync/formats/safetenso
 import { deltaWeight } from "../../sync/privacy/delta-weight.ts";
 import { combineTier, type TierMember, type TierPart } from "../../sync/strategy/combined-tier.ts";
 import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
+import type { CarriedDelta } from "./carried-deltas.ts";
 import { includedSeats, type RoundState } from "./round-state.ts";
 
 export interface PartialSources {
@@ -34,6 +35,8 @@ export interface PartialSources {
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   /** Digests of deltas that counted in earlier rounds, each with where. */
   readonly counted: ReadonlyMap<string, string>;
+  /** Late deltas of earlier rounds that count in this one. */
+  readonly carried: readonly CarriedDelta[];
 }
 
 interface LeftOut {
@@ -80,16 +83,17 @@ export async function sumPartial(
 
 function membersOf(
   state: RoundState,
-  { deltas }: PartialSources,
+  { deltas, carried }: PartialSources,
   without: ReadonlySet<string>,
 ): (TierMember & { readonly digest: string })[] {
-  return includedSeats(state)
-    .filter(({ edge }) => !without.has(edge))
-    .map(({ edge, manifest }) => {
+  const own = includedSeats(state).map((seat) => ({ name: seat.edge, seat, share: 1 }));
+  return [...own, ...carried]
+    .filter(({ seat }) => !without.has(seat.edge))
+    .map(({ name, seat: { manifest }, share }) => {
       const { rank, norm, delta } = manifest!;
-      const weight = deltaWeight(state.offer, manifest!);
+      const weight = share * deltaWeight(state.offer, manifest!);
       const digest = sha256(delta!.sha256);
-      return { edge, weight, rank, norm, digest, path: deltas.path(digest) };
+      return { edge: name, weight, rank, norm, digest, path: deltas.path(digest) };
     });
 }
 
@@ -160,7 +164,8 @@ async function storeFileSum(
   }
 }
 
-async function storeTensors(tensors: TensorMap, { artifacts }: PartialSources) {
+/** Stores tensors as an artifact. */
+export async function storeTensors(tensors: TensorMap, { artifacts }: PartialSources) {
   const bytes = encodeSafetensors({ metadata: {}, tensors });
   const digest = sha256(createHash("sha256").update(bytes).digest("hex"));
   await artifacts.put(digest, bytes.length, chunksOf(bytes));

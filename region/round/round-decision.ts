@@ -7,6 +7,7 @@ import type {
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { Bucket } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import type { Objection } from "../../sync/delta/screening.ts";
+import { isCarried, mayBeCarried } from "./carried-deltas.ts";
 import {
   type Candidate,
   INVITE_WINDOW_MS,
@@ -107,10 +108,11 @@ export function admitDelta(
 ): Admission {
   const seat = state.seats.get(edge);
   if (!seat) return "not-invited";
-  if (seat.bucket === Bucket.INCLUDED) {
+  if (seat.bucket === Bucket.INCLUDED || isCarried(seat)) {
     return seat.manifest?.delta?.sha256 === deltaSha256 ? "duplicate" : "conflict";
   }
   if (seat.bucket === Bucket.QUARANTINED) return "quarantined";
+  if (mayBeCarried(state, seat)) return "welcome";
   if (seat.bucket === Bucket.LATE || isPastDeadline(state, nowMs)) return "late";
   if (state.phase !== "open") return "late";
   return seat.bucket === Bucket.TRAINING ? "welcome" : "conflict";
@@ -143,12 +145,16 @@ function eventsOfInput(state: RoundState, input: RoundInput, nowMs: number): rea
         edge: input.edge,
         reason: brief(input.reason),
       });
-    case "delta":
-      return ifOpen(state, input.edge, {
+    case "delta": {
+      const { edge, manifest } = input;
+      const seat = state.seats.get(edge);
+      if (seat && mayBeCarried(state, seat)) return [{ kind: "carried", edge, manifest }];
+      return ifOpen(state, edge, {
         kind: "included",
-        edge: input.edge,
-        manifest: input.manifest,
+        edge,
+        manifest,
       });
+    }
     case "objection":
       return eventsOfObjection(state, input.edge, input.manifest, input.objection);
     case "late":

@@ -33,6 +33,8 @@ export type RoundEvent =
       /** Absent in logs of before it was noted. */
       readonly atMs?: number;
     }
+  /** A delta came when an asynchronous round had closed without it: it counts in a later one. */
+  | { readonly kind: "carried"; readonly edge: string; readonly manifest: DeltaManifest }
   /** A delta came when the round had closed without it. */
   | { readonly kind: "came-late"; readonly edge: string; readonly atMs: number }
   | { readonly kind: "summed"; readonly partial: Partial }
@@ -52,6 +54,7 @@ export function encodeEvent(event: RoundEvent): JsonValue {
     case "opened":
       return { ...event, offer: toJson(RoundOfferSchema, event.offer) };
     case "included":
+    case "carried":
     case "refused":
       return { ...event, manifest: toJson(DeltaManifestSchema, event.manifest) };
     case "summed":
@@ -69,6 +72,7 @@ export function decodeEvent(record: unknown): RoundEvent {
     case "opened":
       return { ...event, offer: fromJson(RoundOfferSchema, json.offer!) };
     case "included":
+    case "carried":
     case "refused":
       return { ...event, manifest: fromJson(DeltaManifestSchema, json.manifest!) };
     case "summed":

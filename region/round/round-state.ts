@@ -22,7 +22,7 @@ export interface Seat {
   readonly reason: string;
   /** It said yes to the train command. */
   readonly accepted: boolean;
-  /** Of the delta that was included. */
+  /** Of the delta that was included, or carried over when the bucket is late. */
   readonly manifest: DeltaManifest | null;
   readonly refusals: readonly Refusal[];
   readonly step: number;
@@ -122,6 +122,9 @@ function applyToSeat({ seats, closedMs }: RoundState, event: SeatEvent): Seat {
   if (event.kind === "refused") return refuse(seat, event);
   if (event.kind === "came-late") {
     return { ...seat, lateByMs: Math.max(0, event.atMs - (closedMs ?? event.atMs)) };
+  }
+  if (event.kind === "carried") {
+    return { ...seat, manifest: event.manifest, reason: "came late; counts in a later round" };
   }
   assert(!isConcluded(seat), `${seat.edge} has concluded already`);
   switch (event.kind) {

@@ -96,10 +96,20 @@ function serverNumbers({ strategy }: CombinedPlan): string | null {
   return null;
 }
 
-function asynchronousPace({ strategy: { asynchronous }, pace, privacy }: CombinedPlan) {
+function asynchronousPace({ strategy, pace, privacy }: CombinedPlan): string | null {
+  const { asynchronous, lora } = strategy;
   if (asynchronous === null) return null;
   if (privacy.secureAggregation) {
     return "asynchronous rounds take deltas as they come, and masks need all of one round's edges";
+  }
+  if (privacy.noise?.at === "center") {
+    return "asynchronous rounds weigh late deltas less, and central noise needs them to weigh alike";
+  }
+  if (lora === "stack") {
+    return (
+      "a late delta changes factors of an older version, and a stack gives each version factors " +
+      "of its own: average them, or freeze A"
+    );
   }
   if (pace.goal > 0 && pace.goal !== asynchronous.buffer) {
     return `a goal of ${pace.goal} deltas and a buffer of ${asynchronous.buffer} say two things`;

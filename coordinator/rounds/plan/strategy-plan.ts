@@ -37,7 +37,10 @@ export const strategyPlanSchema = z.strictObject({
   normBound: z.number().min(0).max(1e9).default(0),
   /** null: stack, or average where only sums can be had. */
   lora: z.enum(loraModes).nullable().default(null),
-  /** Rounds that end as soon as `buffer` deltas are in, whoever they come from (FedBuff). */
+  /**
+   * FedBuff: a round ends once `buffer` deltas are in; those that come later count in the next
+   * round, less the older they are.
+   */
   asynchronous: z
     .strictObject({ buffer: z.int().min(1).max(100_000).default(BUFFER_DEFAULT) })
     .nullable()
@@ -56,8 +59,9 @@ export interface StrategySurroundings {
 /** The rule that regions apply, with what was left open decided. */
 export function ruleOf(plan: StrategyPlan, { masked, noised }: StrategySurroundings): RoundRule {
   const { byzantine, trimShare, normBound } = plan;
+  const isAsynchronous = plan.asynchronous !== null;
   const combine = plan.combine ?? (masked || noised ? "mean" : "robust");
-  const lora = plan.lora ?? (masked || noised ? "average" : "stack");
+  const lora = plan.lora ?? (masked || noised || isAsynchronous ? "average" : "stack");
   return { combine: { combine, byzantine, trimShare, normBound }, lora };
 }
 

@@ -213,6 +213,33 @@ test.serial("a round whose rule leaves nobody is abandoned and says who and why"
   });
 });
 
+test.serial(
+  "a late delta of an asynchronous round counts in the next, and only there",
+  async (t) => {
+    await withRegion(t, edges.slice(0, 2), async (running) => {
+      const rule = { combine: "robust", lora: "average" };
+      const change = { rule, goal: 1, asynchronous: true };
+      const first = offer("async", 1, change);
+      const { partial } = await play(running, first, { "us-1": clean["us-1"]! });
+      t.deepEqual(partial!.contributors, ["us-1"]);
+      const late = signedDelta(first, "us-2", keys[1]!, clean["us-2"]!, {
+        rank: RANK,
+        alpha: ALPHA,
+      });
+      t.like(await handIn(running.http, late), { status: "included" });
+      t.like(await handIn(running.http, late), { status: "duplicate" });
+      const second = offer("async", 1, { ...change, round: 2 });
+      const next = await play(running, second, { "us-1": honest(400) });
+      t.deepEqual(next.partial!.contributors, ["us-1", "us-2@1"]);
+      t.is(next.partial!.weight, 10 + 10 / Math.SQRT2);
+      const third = await play(running, offer("async", 1, { ...change, round: 3 }), {
+        "us-1": honest(401),
+      });
+      t.deepEqual(third.partial!.contributors, ["us-1"]);
+    });
+  },
+);
+
 test.serial("an offer with a rule that isn't known is refused", async (t) => {
   await withRegion(t, edges, async () => {
     const { done, reason } = await offered(offer("odd", 1, { rule: { combine: "best" } }));

@@ -70,6 +70,11 @@ test("asynchronous rounds exclude masks and another goal", (t) => {
   t.is(planRefusal(planOf({ strategy: { asynchronous } })), null);
   const both = planOf({ strategy: { asynchronous }, privacy: masked });
   t.regex(planRefusal(both) ?? "", /masks need all of one round's edges/);
+  const noisy = planOf({ strategy: { asynchronous }, privacy: noised });
+  t.regex(planRefusal(noisy) ?? "", /central noise needs them to weigh alike/);
+  const stacked = planOf({ strategy: { asynchronous, lora: "stack" } });
+  t.regex(planRefusal(stacked) ?? "", /a stack gives each version factors of its own/);
+  t.is(rulesOf(planOf({ strategy: { asynchronous } })).lora, "average");
   const two = planOf({ strategy: { asynchronous }, pace: { goal: 3 } });
   t.regex(planRefusal(two) ?? "", /a goal of 3 deltas and a buffer of 10/);
 });

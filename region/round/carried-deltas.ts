@@ -1,0 +1,58 @@
+// Deltas that came after their round had closed, and count in a later one of an asynchronous
+// campaign, less the older they are (FedBuff). Each counts once: the partial that takes it says so.
+import { Bucket } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { stalenessWeight } from "../../sync/strategy/staleness-weight.ts";
+import type { RoundState, Seat } from "./round-state.ts";
+
+/** Rounds after which a delta is too old to be of use. */
+export const STALENESS_MAX = 20;
+
+/** A delta of an earlier round, as a later one counts it. */
+export interface CarriedDelta {
+  /** `<edge>@<round>`: an edge may have one of this round, too. */
+  readonly name: string;
+  readonly seat: Seat;
+  /** What is left of its weight. */
+  readonly share: number;
+}
+
+export function isCarried({ bucket, manifest }: Seat): boolean {
+  return bucket === Bucket.LATE && manifest !== null;
+}
+
+/** Whether a delta for this seat would still be of use. */
+export function mayBeCarried({ offer, phase }: RoundState, seat: Seat): boolean {
+  return offer.asynchronous && phase !== "open" && seat.bucket === Bucket.LATE && !seat.manifest;
+}
+
+/** What a round takes over from earlier ones, by name; done again, the same. */
+export function carriedDeltas(
+  rounds: readonly { readonly state: RoundState }[],
+  { offer, partial }: RoundState,
+): readonly CarriedDelta[] {
+  if (!offer.asynchronous) return [];
+  const states = rounds
+    .map(({ state }) => state)
+    .filter((state) => state.offer.campaign === offer.campaign);
+  const counted = new Set(
+    states.filter((state) => state.offer.round !== offer.round).flatMap(namesIn),
+  );
+  const own = partial && new Set(namesIn({ partial }));
+  return states
+    .flatMap((state) => {
+      const staleness = offer.round - state.offer.round;
+      if (staleness < 1 || staleness > STALENESS_MAX) return [];
+      return [...state.seats.values()].filter(isCarried).map((seat) => ({
+        name: `${seat.edge}@${state.offer.round}`,
+        seat,
+        share: stalenessWeight(staleness),
+      }));
+    })
+    .filter(({ name }) => (own ? own.has(name) : !counted.has(name)))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function namesIn({ partial }: Pick<RoundState, "partial">): string[] {
+  if (!partial) return [];
+  return [...partial.contributors, ...partial.leftOut.map(({ edge }) => edge)];
+}
