@@ -14,7 +14,8 @@ Trains a LoRA adapter on a llama-architecture GGUF model, on the CPU, by ggml.
 JOB.json names base, adapterIn (a PEFT folder), examples and replay (JSONL of "prompt" and
 "completion"), output, learning, seed, limits and checkpointEverySteps. The result is a PEFT folder,
 OUTPUT/adapter, and then OUTPUT/metrics.json. Standard output carries one JSON object a line:
-{"kind":"progress","step","steps","loss"} and, before a failed end, {"kind":"fault","code","message"}.
+{"kind":"progress","step","steps","loss"} and, before a failed end,
+{"kind":"fault","code","message"}.
 The same job started again goes on from its last checkpoint, to the same bytes.
 deploy/trainers/README.md has the whole contract.
 `;

@@ -1,5 +1,5 @@
-// Starts a shell that never ends, as an edge starts its trainer, and says its process id: for a test
-// that kills this process. node endless-trainer.ts [paused]
+// Starts a shell that never ends, as an edge starts its trainer, and says its process id: for a
+// test that kills this process. node endless-trainer.ts [paused]
 import fs from "node:fs";
 import { startProcessGroup } from "../../../edge-node/training/process-group.ts";
 

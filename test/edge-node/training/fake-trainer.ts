@@ -1,5 +1,5 @@
-// A trainer without a model: keeps the contract by adding seeded noise to B, step by step, or breaks
-// it in one way that a test asks for. node fake-trainer.ts MODE JOB.json
+// A trainer without a model: keeps the contract by adding seeded noise to B, step by step, or
+// breaks it in one way that a test asks for. node fake-trainer.ts MODE JOB.json
 
 import fs from "node:fs";
 import path from "node:path";

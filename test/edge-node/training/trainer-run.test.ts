@@ -136,7 +136,7 @@ test("a trainer runs at low priority, and nothing of it is left when it is abort
   await eventually("what it started is gone", () => stateOf(helper) === null);
 });
 
-test("training stands still while requests are served, and then ends as if nothing was", async (t) => {
+test("training stands still while requests are served, then ends as if nothing was", async (t) => {
   let inFlight = 0;
   const pausing = new ServingPause({
     inFlight: () => inFlight,
@@ -167,7 +167,7 @@ test("training stands still while requests are served, and then ends as if nothi
   t.is(steps, 400);
 });
 
-test("pauses don't count against the time limit, and a paused trainer can be aborted", async (t) => {
+test("pauses don't count against the time limit; a paused trainer can be aborted", async (t) => {
   const controller = new AbortController();
   const pausing = new ServingPause({ inFlight: () => 1, shareMin: 0.01, clock: systemClock });
   let pid = 0;
