@@ -2,7 +2,7 @@
 // edges' ranks. B = [w₁s·B₁ | w₂s·B₂ …], A = [A₁; A₂; …]; s = alpha / rank is the same for all.
 // Source: Wang et al., "FLoRA", arXiv 2409.05976.
 //
-// Edges send changes of factors, so each pair is put together again first: B = B₀ + dB, A = A₀ + dA.
+// Edges send changes of factors, so each pair is put together again: B = B₀ + dB, A = A₀ + dA.
 // An edge of a lower rank trained the first components of the start and left the others as they
 // were; they are added as they are, so that it doesn't pull the mean towards its own rank.
 import { Fault } from "../../proto/fault.ts";

@@ -12,7 +12,7 @@ const NEGLIGIBLE = 1e-14;
 /** Part of a vector's length below which the rest after projection is rounding. */
 const DEPENDENT = 1e-12;
 
-/** x = r·q: q's rows are orthonormal, or zero where x has no new direction; r is lower triangular. */
+/** x = r·q: q's rows are orthonormal, or 0 where x has no new direction; r is lower triangular. */
 export interface RowBasis {
   readonly q: Matrix;
   readonly r: Matrix;

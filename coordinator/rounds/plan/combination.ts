@@ -103,7 +103,7 @@ function asynchronousPace({ strategy, pace, privacy }: CombinedPlan): string | n
     return "asynchronous rounds take deltas as they come, and masks need all of one round's edges";
   }
   if (privacy.noise?.at === "center") {
-    return "asynchronous rounds weigh late deltas less, and central noise needs them to weigh alike";
+    return "asynchronous rounds weigh late deltas less, and central noise needs all to weigh alike";
   }
   if (lora === "stack") {
     return (

@@ -68,7 +68,7 @@ test("FedAvg at rate 1 over sums is the start plus the weighted mean", async (t)
   }
 });
 
-test("every optimizer, over sums and stacks, gives the same bytes again and in any order", async (t) => {
+test("every optimizer, over sums and stacks, gives the same bytes in any order", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "isthmus-server-"));
   t.teardown(() => rmSync(dir, { recursive: true, force: true }));
   for (const server of serverOptimizers) {

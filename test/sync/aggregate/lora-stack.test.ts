@@ -83,7 +83,7 @@ test("a region's stack is the known exact sum of the updates", async (t) => {
   t.true(distance(productOf(stack), known.exact) < 1e-12);
 });
 
-test("merged across regions and cut to rank 2, the known mean loses its last singular value", async (t) => {
+test("cut to rank 2, the known mean of two regions loses its last singular value", async (t) => {
   const changes = [minus(known.first, fresh), minus(known.second, fresh)];
   const us = await partialOf("us", fresh, [part("a", 1, changes[0]!)]);
   const eu = await partialOf("eu", fresh, [part("a", 3, changes[1]!)]);
@@ -134,7 +134,7 @@ test("edges of different ranks make the mean of what each would serve", async (t
   t.true(distance(merged, expected) < 1e-4, String(distance(merged, expected)));
 });
 
-test("beyond the weight's smaller side the stack becomes the product, and stays exact", async (t) => {
+test("beyond the weight's smaller side the stack becomes the product and stays exact", async (t) => {
   for (const [out, into] of [
     [5, 8],
     [8, 5],
@@ -154,7 +154,7 @@ test("beyond the weight's smaller side the stack becomes the product, and stays 
   }
 });
 
-test("the same edges give the same stack, and the same stacks the same adapter, in any order", async (t) => {
+test("the same edges give the same stack and the same adapter in any order", async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.integer(), fc.integer({ min: 2, max: 6 }), async (seed, count) => {
       const shuffle = seededRandom(seed);

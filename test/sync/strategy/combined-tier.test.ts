@@ -99,7 +99,7 @@ test("a thousandfold delta is left out by name, in tiers of two or more", async 
   }
 });
 
-test("a bound told from outside holds a lone edge, too, and scales down what is near it", async (t) => {
+test("a bound told from outside holds a lone edge, and scales down what is near it", async (t) => {
   const folder = new TierFolder(t);
   const [one] = folder.tier(1);
   const bound = { normBound: one!.norm / 2 };
@@ -174,7 +174,7 @@ test("edges of another rank are judged among themselves, under the same bound", 
   );
 });
 
-test("the median of a tier weighs as much as all of it, and the order of edges doesn't matter", async (t) => {
+test("the median of a tier weighs as much as all of it, in whatever order edges come", async (t) => {
   const folder = new TierFolder(t);
   const tier = folder.tier(5);
   const combined = await combineTier(tier, rule("median"), start);

@@ -71,7 +71,7 @@ test("asynchronous rounds exclude masks and another goal", (t) => {
   const both = planOf({ strategy: { asynchronous }, privacy: masked });
   t.regex(planRefusal(both) ?? "", /masks need all of one round's edges/);
   const noisy = planOf({ strategy: { asynchronous }, privacy: noised });
-  t.regex(planRefusal(noisy) ?? "", /central noise needs them to weigh alike/);
+  t.regex(planRefusal(noisy) ?? "", /central noise needs all to weigh alike/);
   const stacked = planOf({ strategy: { asynchronous, lora: "stack" } });
   t.regex(planRefusal(stacked) ?? "", /a stack gives each version factors of its own/);
   t.is(rulesOf(planOf({ strategy: { asynchronous } })).lora, "average");
