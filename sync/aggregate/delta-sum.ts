@@ -46,8 +46,8 @@ interface Output {
 }
 
 /**
- * Sums weight · factor · delta over all contributions into an f32 safetensors file, names sorted. The file
- * isn't synced; it is gone when this fails.
+ * Sums weight · factor · delta over all contributions into an f32 safetensors file, names sorted.
+ * The file isn't synced; it is gone when this fails.
  * Requires: deltas that passed their screening; the files don't change meanwhile.
  * Faults: `invalid-argument` when there is none, one comes twice, a weight isn't a positive number,
  * a file isn't a delta, or the layouts differ; `internal` when reading or writing fails.

@@ -1,7 +1,9 @@
 // The sum Σ w·Δ over many contributors, in memory of one model (f64) and one delta.
 //
 // Floating-point addition isn't associative, so "in any order" is made true by summing in one
-// order: contributors are sorted by name, whatever the order in which they came.
+// order: contributors are sorted by name, whatever the order in which they came. Deltas that are
+// files are summed by delta-sum.ts, to the same bytes, in threads.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Fault } from "../../proto/fault.ts";
 import {
   layoutDifference,
@@ -10,6 +12,9 @@ import {
   type TensorLayout,
   type TensorMap,
 } from "../delta/tensor-map.ts";
+
+/** Numbers added in one go, which takes a few milliseconds. */
+const BREATH_NUMBERS = 1 << 21;
 
 export interface Contribution {
   /** Sorts the sum, and names the contributor in faults. */
@@ -44,7 +49,7 @@ export async function sumWeighted(contributions: readonly Contribution[]): Promi
     const difference = layoutDifference(layout, layoutOf(tensors));
     if (difference) throw new Fault("invalid-argument", `${contribution.name}: ${difference}`);
     for (const [name, sum] of values) {
-      addScaled(sum, tensors.get(name)!.data, contribution.weight);
+      await addScaled(sum, tensors.get(name)!.data, contribution.weight);
     }
     weight += contribution.weight;
   }
@@ -61,9 +66,13 @@ export function roundSum({ layout, values }: WeightedSum): TensorMap {
   );
 }
 
-/** sum += weight · x, in f64. */
-function addScaled(sum: Float64Array, x: Float32Array, weight: number): void {
-  for (let i = 0; i < sum.length; i++) sum[i]! += weight * x[i]!;
+/** sum += weight · x, in f64. Lets others have the event loop in between. */
+async function addScaled(sum: Float64Array, x: Float32Array, weight: number): Promise<void> {
+  for (let at = 0; at < sum.length; at += BREATH_NUMBERS) {
+    if (at > 0) await nextTurn();
+    const end = Math.min(sum.length, at + BREATH_NUMBERS);
+    for (let i = at; i < end; i++) sum[i]! += weight * x[i]!;
+  }
 }
 
 function startSum(tensors: TensorMap, values: Map<string, Float64Array>): TensorLayout {

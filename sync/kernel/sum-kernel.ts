@@ -133,8 +133,9 @@ export class SumKernel {
   }
 
   /**
-   * Adds weight · number to the sums of the tensor's numbers from `first` on: slot 0 holds `entries`
-   * places of numbers, ascending, slot 1 the numbers. Answers how many lie before first + count.
+   * Adds weight · number to the sums of the tensor's numbers from `first` on: slot 0 holds
+   * `entries` places of numbers, ascending, slot 1 the numbers. Answers how many lie before
+   * first + count.
    */
   addSparse(weight: number, first: number, count: number, entries: number): number {
     const { sums, values } = places;

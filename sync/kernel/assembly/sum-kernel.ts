@@ -77,8 +77,9 @@ export function sumBf16(
 }
 
 /**
- * sums[i] += Σ weights[d] · (scales[d][i / BLOCK] · values[d][i]), values in int8; the inner product
- * is rounded to f32, as a decoder rounds it. The deltas' scales lie `scaleStride` bytes apart.
+ * sums[i] += Σ weights[d] · (scales[d][i / BLOCK] · values[d][i]), values in int8; the inner
+ * product is rounded to f32, as a decoder rounds it. The deltas' scales lie `scaleStride` bytes
+ * apart.
  */
 export function sumInt8(
   sums: usize,
