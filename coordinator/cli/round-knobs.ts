@@ -1,5 +1,6 @@
 // The options of `isthmus rounds start` and `schedule` that become fields of the campaign's plan:
 // one table says their names, what they are, where they go, and what the help says.
+import { type TrainPlan, trainDefaults } from "../rounds/params.ts";
 import { numberOption, type OptionSpecs } from "./command.ts";
 import { durationOption } from "./duration.ts";
 import { strategyKnobs } from "./strategy-knobs.ts";
@@ -134,8 +135,9 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
   seed: trainKnob("seed", "what every random choice of the training follows from"),
 };
 
-function trainKnob(field: string, help: string): Knob {
-  return { to: ["params", field], kind: "number", value: "X", help };
+function trainKnob(field: keyof TrainPlan, help: string): Knob {
+  const text = `${help} (${trainDefaults[field]})`;
+  return { to: ["params", field], kind: "number", value: "X", help: text };
 }
 
 /** For `readArgs`. */
@@ -146,11 +148,22 @@ export const knobOptions: OptionSpecs = Object.fromEntries(
 );
 
 const HELP_COLUMN = 20;
+const GAP = 2;
 
 /** A line of help: the option in its column, then what it does. */
 export function optionLine(option: string, help: string): string {
-  const gap = Math.max(1, HELP_COLUMN - option.length);
-  return `${option}${" ".repeat(gap)}${help}`;
+  return `${option.padEnd(HELP_COLUMN - GAP)}${" ".repeat(GAP)}${help}`;
+}
+
+/** Puts lines of help into one column, as wide as their longest option needs. */
+export function inColumns(lines: readonly string[]): string[] {
+  const pairs = lines.map((line) => /^(\S.*?) {2,}(.*)$/.exec(line)?.slice(1) ?? [line]);
+  const width = Math.max(
+    ...pairs.map(([option, help]) => (help === undefined ? 0 : option!.length)),
+  );
+  return pairs.map(([option, help]) => {
+    return help === undefined ? option! : `${option!.padEnd(width)}${" ".repeat(GAP)}${help}`;
+  });
 }
 
 export const knobLines: readonly string[] = Object.entries(roundKnobs).map(

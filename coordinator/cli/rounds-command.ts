@@ -8,7 +8,7 @@ import {
   coordinatorOptions,
   readArgs,
 } from "./command.ts";
-import { knobLines } from "./round-knobs.ts";
+import { inColumns, knobLines } from "./round-knobs.ts";
 import { showQuarantine } from "./round-quarantine.ts";
 import { scheduleRounds } from "./round-schedule.ts";
 import { listRounds, showRounds } from "./round-show.ts";
@@ -25,13 +25,13 @@ export const roundsCommand: Command = {
       name: "start",
       summary: "Starts rounds on the version of a model that is served now.",
       usage: "MODEL [--rounds N] [--wait] [OPTIONS]",
-      options: [
+      options: inColumns([
         ...jsonLines,
         "--rounds N          how many rounds (1)",
         "--wait              shows progress; ends with exact match before and after",
         "--every TIME        and again every 6h, 2d, … from now on",
         ...knobLines,
-      ],
+      ]),
       examples: [
         "isthmus rounds start commands --rounds 10 --wait",
         "isthmus rounds start commands --goal 20 --quorum 12 --deadline 10m",
