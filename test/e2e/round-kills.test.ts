@@ -119,3 +119,45 @@ test.serial("rounds survive a region's death in every phase", async (t) => {
 test.serial("rounds survive an edge's death in every phase", async (t) => {
   await survives(t, "us-1");
 });
+
+interface FleetEdge {
+  readonly edge: string;
+  readonly models?: readonly { readonly version: string; readonly status: string }[];
+}
+
+async function runToEnd(rounds: number): Promise<CampaignState> {
+  const client = new CoordinatorClient(mesh.http("coordinator"), AbortSignal.timeout(200_000));
+  const { id } = await client.post<CampaignState>("/v1/campaigns", { ...order, rounds });
+  let campaign: CampaignState | undefined;
+  for await (const state of client.follow<CampaignState>(`/v1/campaigns/${id}/events`)) {
+    campaign = state;
+  }
+  return campaign!;
+}
+
+test.serial("an edge that was away serves the newest version, and learns from there", async (t) => {
+  t.timeout(290_000);
+  await mesh.handle.kill("eu-1");
+  const without = await runToEnd(2);
+  t.deepEqual(
+    without.past.map(({ phase, buckets }) => [phase, buckets.included]),
+    [
+      ["promoted", 1],
+      ["promoted", 1],
+    ],
+  );
+  await mesh.revive("eu-1");
+  await eventually("it serves the newest version", async () => {
+    const answer = await fetch(`${mesh.http("coordinator")}/v1/edges`);
+    const { edges } = (await answer.json()) as { edges: FleetEdge[] };
+    const back = edges.find(({ edge }) => edge === "eu-1");
+    return back?.models?.some(({ version, status }) => {
+      return version === without.good.version && status === "MODEL_STATUS_READY";
+    });
+  });
+  const withIt = await runToEnd(1);
+  t.is(withIt.startVersion, without.good.version);
+  t.is(withIt.past[0]?.buckets.included, 2, "it is in the next round");
+  await eventually("every edge has its last word", () => haveAllEnded(mesh, withIt));
+  t.deepEqual(await discrepancies(mesh, withIt), []);
+});
