@@ -25,6 +25,8 @@ export const subjects = {
   roundRebuild: (region: RegionId) => `isthmus.round.${region}.rebuild`,
   /** TrainCommand request, region to edge; answered with TrainReply. */
   train: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.train`,
+  /** MaskCommand request, region to edge; answered with MaskReply. */
+  mask: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.mask`,
   /** EvaluateCommand request, to an edge; answered with EvaluateReply. */
   evaluate: (region: RegionId, edge: EdgeId) => `isthmus.cmd.${region}.${edge}.evaluate`,
   /** DrainCommand request, to an edge; answered with DrainReply. */

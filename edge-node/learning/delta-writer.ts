@@ -3,7 +3,9 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { DeltaManifest, RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import type { MaskSecrets } from "../../proto/gen/isthmus/v1/secagg_pb.ts";
 import { changeFrame } from "../../sync/aggregate/frame-change.ts";
+import { widenToLayout } from "../../sync/aggregate/rank-widening.ts";
 import { planChunks } from "../../sync/delta/chunks.ts";
 import { encodeDelta } from "../../sync/delta/codec/delta-encoder.ts";
 import {
@@ -28,6 +30,7 @@ import {
 } from "../../sync/delta/tensor-map.ts";
 import { readSafetensors } from "../../sync/formats/safetensors.ts";
 import { edgeNoised } from "../../sync/privacy/edge-noise.ts";
+import { maskedBytes } from "../../sync/secagg/masked-delta.ts";
 import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
 import type { TrainingResult } from "../training/training-job.ts";
 import type { Owed, ResidualStore } from "./residual-store.ts";
@@ -48,6 +51,8 @@ export interface DeltaWriterOptions {
   readonly edge: string;
   readonly key: SigningKey;
   readonly residuals: ResidualStore;
+  /** In a masked round: what is agreed with the other edges. */
+  readonly masks?: MaskSecrets | null;
 }
 
 export function deltaPath(folder: string): string {
@@ -67,7 +72,7 @@ export async function writeDelta(
   offer: RoundOffer,
   { result, startPath }: Trained,
   folder: string,
-  { region, edge, key, residuals }: DeltaWriterOptions,
+  { region, edge, key, residuals, masks = null }: DeltaWriterOptions,
 ): Promise<DeltaManifest> {
   const trained = readSafetensors(result.adapterState);
   const rank = rankOfLayout(layoutOf(trained.tensors)) || offer.params!.rank;
@@ -84,7 +89,11 @@ export async function writeDelta(
     residuals.stage(stagedResidualPath(folder), startSha256, { residual, start });
   }
   const path = deltaPath(folder);
-  const { bytes, norm } = await writeWithin(path, sent, format, normMax, trained.metadata);
+  const { bytes, norm } = masks
+    ? writeMasked(path, offer, wholeOf(clipped, startPath), masks)
+    : await writeWithin(path, sent, format, normMax, trained.metadata);
+  // Under masks all send the whole layout, and nobody's own figures are told.
+  const rankTold = masks ? offer.params!.rank : rank;
   const { chunkBytes, hashes } = planChunks(bytes);
   return signManifest(
     {
@@ -95,9 +104,9 @@ export async function writeDelta(
       model: offer.model,
       baseSha256: offer.version!.base!.sha256,
       startSha256,
-      rank,
-      alpha: (offer.params!.alpha * rank) / offer.params!.rank,
-      examples: result.metrics.examples,
+      rank: rankTold,
+      alpha: (offer.params!.alpha * rankTold) / offer.params!.rank,
+      examples: masks ? 1 : result.metrics.examples,
       norm,
       lossBefore: result.metrics.lossBefore,
       lossAfter: result.metrics.lossAfter,
@@ -111,6 +120,7 @@ export async function writeDelta(
       chunkSha256: [...hashes],
       targets: [...modulesOfLayout(layoutOf(delta))],
       noised: noised !== null,
+      masked: masks !== null,
     },
     key,
   );
@@ -132,6 +142,18 @@ function startOf(startPath: string | null, rank: number): TensorMap | null {
   const { tensors } = readSafetensors(startPath);
   const ofStart = rankOfLayout(layoutOf(tensors));
   return rank < ofStart ? firstComponents(tensors, rank) : tensors;
+}
+
+/** What a lower rank left alone has changed by 0. */
+function wholeOf(delta: TensorMap, startPath: string | null): TensorMap {
+  if (startPath === null) return delta;
+  return widenToLayout(delta, layoutOf(readSafetensors(startPath).tensors));
+}
+
+function writeMasked(path: string, offer: RoundOffer, delta: TensorMap, masks: MaskSecrets) {
+  const bytes = maskedBytes(offer, delta, masks);
+  replaceFile(path, bytes);
+  return { bytes, norm: 0 };
 }
 
 /** Writes the delta so that its numbers as anybody reads them are within the norm. */

@@ -10,6 +10,7 @@ import {
   TrainProgressSchema,
   TrainReplySchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { MaskCommandSchema, MaskReplySchema } from "../../proto/gen/isthmus/v1/secagg_pb.ts";
 import type { EdgeId, RegionId } from "../../proto/ids.ts";
 import { subjects } from "../../proto/subjects.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -17,6 +18,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { NatsLink } from "../../runtime/nats/connection.ts";
 import { openSigningKey } from "../../sync/delta/signing-key.ts";
 import { Evaluations, type Evaluator } from "./evaluation.ts";
+import { MaskKeeper } from "./mask-keeper.ts";
 import { Participant } from "./participant.ts";
 import type { PrivateDataOf } from "./private-examples.ts";
 import { ResidualStore } from "./residual-store.ts";
@@ -51,11 +53,16 @@ export interface Learning {
 export function createLearning(options: LearningOptions): Learning {
   const { region, edge, dir, nats } = options;
   const key = openSigningKey(join(dir, "signing-key.pem"));
+  const masks: MaskKeeper = new MaskKeeper({
+    ...{ dir: join(dir, "masks"), region, edge, key },
+    takesPart: (campaign, round) => participant.isMasking(campaign, round),
+  });
   const participant = new Participant({
     ...options,
     dir: join(dir, "jobs"),
     key,
     residuals: new ResidualStore(join(dir, "residuals")),
+    masks,
     ...options.training,
     publish: (progress) => {
       nats.publish(subjects.progress(region, edge), toBinary(TrainProgressSchema, progress));
@@ -66,6 +73,10 @@ export function createLearning(options: LearningOptions): Learning {
     nats.subscribe(subjects.train(region, edge), async ({ body, respond }) => {
       const reply = await participant.answer(fromBinary(TrainCommandSchema, body));
       respond?.(toBinary(TrainReplySchema, reply));
+    }),
+    nats.subscribe(subjects.mask(region, edge), ({ body, respond }) => {
+      const reply = masks.answer(fromBinary(MaskCommandSchema, body));
+      respond?.(toBinary(MaskReplySchema, reply));
     }),
     nats.subscribe(subjects.evaluate(region, edge), async ({ body, respond }) => {
       const reply = await evaluations.answer(fromBinary(EvaluateCommandSchema, body));

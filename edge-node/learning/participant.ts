@@ -26,7 +26,7 @@ const LAST_WORD_WAIT_MS = 1_500;
 export interface ParticipantOptions
   extends Pick<
     RoundTrainingOptions,
-    "region" | "edge" | "key" | "residuals" | "threads" | "fetchArtifact" | "runTraining"
+    "region" | "edge" | "key" | "residuals" | "masks" | "threads" | "fetchArtifact" | "runTraining"
   > {
   readonly dir: string;
   readonly enabled: boolean;
@@ -68,6 +68,13 @@ export class Participant {
     } else {
       this.#start(job);
     }
+  }
+
+  /** Whether the edge has said yes to a masked round that isn't over here. */
+  isMasking(campaign: string, round: number): boolean {
+    const { open } = this.#jobs;
+    const offer = open?.command.offer;
+    return offer?.campaign === campaign && offer.round === round && offer.secureAggregation;
   }
 
   /** Answers a train command; told again, it answers the same. A yes is durable. */
@@ -126,7 +133,9 @@ export class Participant {
   async #giveUpOlder({ offer }: TrainCommand): Promise<void> {
     const job = this.#jobs.open;
     if (!job || !this.#running) return;
-    const { campaign, round } = job.command.offer!;
+    const { campaign, round, asynchronous } = job.command.offer!;
+    // Its delta still counts, in a later round.
+    if (asynchronous) return;
     if (campaign !== offer!.campaign || round >= offer!.round) return;
     // Its delta may have been taken before this edge was killed: it is about to hear of it.
     if (job.phase === "trained") await this.#hearLastWord(this.#running.done);

@@ -4,12 +4,14 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fromJson, toJson } from "@bufbuild/protobuf";
+import { Fault } from "../../proto/fault.ts";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
   DeltaManifestSchema,
   type RoundOffer,
   type TrainParams,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import type { MaskSecrets } from "../../proto/gen/isthmus/v1/secagg_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { replaceFile } from "../../sync/delta/durable-file.ts";
 import type { SigningKey } from "../../sync/delta/signing-key.ts";
@@ -17,6 +19,7 @@ import type { TrainingOptions } from "../training/run-training.ts";
 import type { TrainingJob, TrainingProgress, TrainingResult } from "../training/training-job.ts";
 import { type UploadOutcome, uploadDelta } from "./delta-upload.ts";
 import { deltaPath, stagedResidualPath, type Trained, writeDelta } from "./delta-writer.ts";
+import type { MaskKeeper } from "./mask-keeper.ts";
 import { formatExamples, type PrivateData, readPrivateSplit } from "./private-examples.ts";
 import type { ResidualStore } from "./residual-store.ts";
 import type { RoundJob } from "./round-job.ts";
@@ -31,6 +34,7 @@ export interface RoundTrainingOptions {
   readonly edge: string;
   readonly key: SigningKey;
   readonly residuals: ResidualStore;
+  readonly masks: Pick<MaskKeeper, "agreed">;
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
   readonly runTraining: RunTraining;
   readonly threads: number;
@@ -58,7 +62,8 @@ export async function runRoundTraining(
       return { included: false, status: "late", reason };
     }
     const trained = await train(offer, folder, data, options);
-    const manifest = await writeDelta(offer, trained, folder, options);
+    const masks = await masksOf(offer, options);
+    const manifest = await writeDelta(offer, trained, folder, { ...options, masks });
     // Written last: with it, the delta is whole.
     const json = JSON.stringify(toJson(DeltaManifestSchema, manifest));
     replaceFile(manifestPath, Buffer.from(json));
@@ -77,6 +82,23 @@ export async function runRoundTraining(
     options.residuals.keep(offer.campaign, offer.round, stagedResidualPath(folder));
   }
   return outcome;
+}
+
+/** What is agreed with the other edges of a masked round, which may take longer than training. */
+async function masksOf(
+  { secureAggregation, campaign, round, deadlineMs }: RoundOffer,
+  { masks, clock, signal }: RoundTrainingOptions,
+): Promise<MaskSecrets | null> {
+  if (!secureAggregation) return null;
+  const late = new AbortController();
+  const timer = clock.after(Number(deadlineMs) - clock.now(), () => {
+    late.abort(new Fault("deadline-exceeded", "no masks were agreed by the deadline"));
+  });
+  try {
+    return await masks.agreed(campaign, round, AbortSignal.any([signal, late.signal]));
+  } finally {
+    timer.cancel();
+  }
 }
 
 async function train(

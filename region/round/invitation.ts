@@ -56,7 +56,9 @@ export function seatsOpen(state: RoundState): number {
 export function mayStillStart(state: RoundState, nowMs: number): boolean {
   if (state.phase !== "open") return false;
   const wholeMs = Number(state.offer.deadlineMs) - state.openedMs;
-  const latestMs = state.openedMs + Math.max(INVITE_WINDOW_MS, wholeMs * LATEST_START_SHARE);
+  // Masks are agreed among those who are there when the window closes.
+  const share = state.offer.secureAggregation ? 0 : LATEST_START_SHARE;
+  const latestMs = state.openedMs + Math.max(INVITE_WINDOW_MS, wholeMs * share);
   return nowMs < latestMs || state.seats.size === 0;
 }
 

@@ -29,6 +29,8 @@ export type MaskingInput =
   | { readonly kind: "agreed"; readonly edge: string }
   | { readonly kind: "refused"; readonly edge: string; readonly reason: string }
   | { readonly kind: "tick" }
+  /** Nobody was here to listen: those who are waited for get their time anew. */
+  | { readonly kind: "resumed" }
   /** No more deltas come; these are in the sum. Once. */
   | { readonly kind: "close"; readonly included: readonly string[] }
   | { readonly kind: "opened"; readonly edge: string; readonly shares: UnmaskShares };
@@ -139,6 +141,8 @@ function take(state: MaskingState, input: MaskingInput, nowMs: number): MaskingS
       return asksOf(state).has(input.edge) ? leave(state, input.edge, input.reason) : state;
     case "tick":
       return state;
+    case "resumed":
+      return { ...state, sinceMs: nowMs };
     case "close":
       return close(state, input.included, nowMs);
     case "opened": {
