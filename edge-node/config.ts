@@ -82,6 +82,10 @@ const drift = z
     inputs: z.int().min(1).max(DRIFT_INPUTS_MAX).default(256),
     inputsMin: z.int().min(1).max(DRIFT_INPUTS_MAX).default(64),
   })
+  .refine(({ inputs, inputsMin }) => inputsMin <= inputs, {
+    path: ["inputsMin"],
+    error: "must be at most inputs",
+  })
   .prefault({});
 
 const training = z

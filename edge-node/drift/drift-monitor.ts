@@ -1,6 +1,7 @@
 // Compares what callers ask this edge lately with what the edge has trained on, by how often each
 // token occurs. Only the score ever leaves; the inputs stay here, in memory, as counts.
 import { create } from "@bufbuild/protobuf";
+import { Fault } from "../../proto/fault.ts";
 import { type DriftScore, DriftScoreSchema } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
@@ -37,6 +38,8 @@ const INPUT_CHARS_MAX = 4096;
 const TRAINED_PROMPTS_MAX = 2000;
 /** Scores are told when they have changed, and now and then, since heartbeats get lost. */
 export const DRIFT_REPEAT_MS = 5000;
+
+const textFaults: ReadonlySet<string> = new Set(["invalid-argument", "context-length-exceeded"]);
 
 interface Watched {
   readonly waiting: string[];
@@ -110,10 +113,10 @@ export class DriftMonitor {
   }
 
   async #lookAt(model: string, watched: Watched): Promise<void> {
-    const { bounds, trainedOn, tokenize } = this.#options;
+    const { bounds, trainedOn } = this.#options;
     for (const prompt of watched.waiting.splice(0)) {
       if (this.#hasStopped) return;
-      const ids = await tokenize(model, prompt);
+      const ids = await this.#tokensOf(model, prompt);
       if (ids === null) return;
       watched.inputs.add(ids);
     }
@@ -142,11 +145,22 @@ export class DriftMonitor {
     const all = new TokenWindow(TRAINED_PROMPTS_MAX);
     for (const prompt of prompts.slice(-TRAINED_PROMPTS_MAX)) {
       if (this.#hasStopped) return null;
-      const ids = await this.#options.tokenize(model, prompt.slice(0, INPUT_CHARS_MAX));
+      const ids = await this.#tokensOf(model, prompt.slice(0, INPUT_CHARS_MAX));
       if (ids === null) return null;
       all.add(ids);
     }
     return new Map(all.counts);
+  }
+
+  /** None for a text that the model can't be given at all; null while no engine is there. */
+  async #tokensOf(model: string, text: string): Promise<readonly number[] | null> {
+    try {
+      return await this.#options.tokenize(model, text);
+    } catch (thrown) {
+      const isText = thrown instanceof Fault && textFaults.has(thrown.code);
+      if (isText) return [];
+      throw thrown;
+    }
   }
 
   #watch(model: string): Watched | null {

@@ -37,6 +37,8 @@ const wrong: [object, RegExp][] = [
   [{ ...least, labels: { watts: -1 } }, /labels\.watts/],
   [{ ...least, jurisdictions: "eu" }, /jurisdictions/],
   [{ ...least, models: [{ model: "a b", path: "/x" }] }, /models\.0\.model/],
+  [{ ...least, examples: { bytesMax: 1 } }, /examples\.bytesMax/],
+  [{ ...least, drift: { inputs: 32 } }, /drift\.inputsMin: must be at most inputs/],
   [{ ...least, privateData: { m: { name: "media" } } }, /privateData\.m\.train/],
   [{ name: "us-1", region: "us" }, /dir/],
 ];

@@ -7,6 +7,7 @@ import {
   DriftMonitor,
   type TrainedOn,
 } from "../../../edge-node/drift/drift-monitor.ts";
+import { Fault } from "../../../proto/fault.ts";
 import { DriftScoreSchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
@@ -92,6 +93,19 @@ test("a failing engine loses the inputs of the moment, and quotes none", async (
   t.is(logged.length, 1);
   t.notRegex(logged.join(""), /secret/);
   t.notRegex(toJsonString(DriftScoreSchema, monitor.scores[0]!), /secret/);
+});
+
+test("a text that the model can't be given is passed over, its neighbours are not", async (t) => {
+  const { monitor, ask } = setUp(t, {
+    trained: trainedOn("1", "aa", "impossible"),
+    tokenize: async (model, text) => {
+      if (text === "impossible") throw new Fault("context-length-exceeded", "too long");
+      return await byLength(model, text);
+    },
+  });
+  await ask("impossible", 1);
+  await ask("aa", 4);
+  t.like(monitor.scores[0], { score: 0, inputs: 5 });
 });
 
 test("a flood of inputs is sampled, not stored", async (t) => {

@@ -29,3 +29,27 @@ test("two answers to one prompt are never on both sides", (t) => {
   const prompts = new Set(split.train.map(({ prompt }) => prompt));
   t.true(split.heldout.length > 0 && split.heldout.every(({ prompt }) => !prompts.has(prompt)));
 });
+
+test("what the edge was given is learned from too, and what proves is never trained on", (t) => {
+  const file = (name: string, examples: readonly unknown[]) => {
+    const path = join(dir, name);
+    writeFileSync(path, linesOf(examples));
+    return path;
+  };
+  const [first, second, ...filed] = secretsOf("filed", 10);
+  const given = secretsOf("given", 3);
+  const proofs = secretsOf("proof", 2);
+  const kept = {
+    ...{ revision: 1, newest: 5, learned: () => {} },
+    // The first of the file's came here as well, on the side that proves.
+    split: () => ({ train: [...given, proofs[0]!], heldout: [first!] }),
+  };
+  const train = file("filed.jsonl", [first, second, ...filed]);
+  const heldout = file("proofs.jsonl", proofs);
+  t.deepEqual(readPrivateSplit({ name: "x", train, heldout, kept }), {
+    train: [second!, ...filed, ...given],
+    heldout: [...proofs, first!],
+  });
+  t.deepEqual(readPrivateSplit({ name: "x", kept }).train, [...given, proofs[0]!]);
+  t.deepEqual(readPrivateSplit({ name: "x" }), { train: [], heldout: [] });
+});

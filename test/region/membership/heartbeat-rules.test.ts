@@ -1,8 +1,12 @@
 // Nothing malformed or forged gets past the first look at a heartbeat.
-import { toBinary } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import test from "ava";
 import fc from "fast-check";
-import { type Heartbeat, HeartbeatSchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
+import {
+  DriftScoreSchema,
+  type Heartbeat,
+  HeartbeatSchema,
+} from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { regionId } from "../../../proto/ids.ts";
 import { readHeartbeat } from "../../../region/membership/heartbeat-rules.ts";
 import { heartbeatOf, modelState } from "../heartbeat-maker.ts";
@@ -29,6 +33,11 @@ for (const [what, heartbeat, subject] of [
   [
     "too many models",
     heartbeatOf("a", 1, { models: Array.from({ length: 129 }, () => modelState()) }),
+    "isthmus.hb.us.a",
+  ],
+  [
+    "a drift that is no number",
+    heartbeatOf("a", 1, { drift: [create(DriftScoreSchema, { model: "m", score: Number.NaN })] }),
     "isthmus.hb.us.a",
   ],
 ] as const) {
