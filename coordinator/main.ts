@@ -13,6 +13,7 @@ import { putRoutes } from "../sync/artifact/put-routes.ts";
 import { campaignRoutes } from "./api/campaign-routes.ts";
 import { drainRoutes } from "./api/drain-routes.ts";
 import { fleetRoutes } from "./api/fleet-routes.ts";
+import { lineageRoutes } from "./api/lineage-routes.ts";
 import { modelRoutes, modelView } from "./api/model-routes.ts";
 import { privacyRoutes } from "./api/privacy-routes.ts";
 import { quarantineRoutes } from "./api/quarantine-routes.ts";
@@ -78,6 +79,7 @@ async function start(config: CoordinatorConfig, scope: RoleScope): Promise<RoleA
   app.route("/", modelRoutes(catalogue, fleet));
   const view = modelView(fleet);
   app.route("/", rolloutRoutes({ catalogue, rollouts, view }));
+  app.route("/", lineageRoutes({ ...parts, campaigns, privacy: campaigns.privacy }));
   app.route("/", campaignRoutes(campaigns, schedules, clock));
   app.route("/", scheduleRoutes(schedules));
   app.route("/", quarantineRoutes(campaigns, fleet));

@@ -78,6 +78,16 @@ export const regionConfigSchema = z.strictObject({
       models: z.record(z.string().min(1), policy).default({}),
     })
     .prefault({}),
+  /** How long the deltas of rounds that are over are kept, so that edges can be taken out again. */
+  deltas: z
+    .strictObject({
+      keepDays: z.number().min(0).max(3650).default(30),
+      keepBytes: z
+        .int()
+        .min(0)
+        .default(32 * 2 ** 30),
+    })
+    .prefault({}),
   /** Streams through the gateway at once. */
   inFlightMax: z.int().min(1).max(IN_FLIGHT_MAX).default(4096),
 });

@@ -35,6 +35,7 @@ import { publishSummaries } from "./gateway/summary-publisher.ts";
 import { topologyOf } from "./gateway/topology.ts";
 import { EdgeRegistry } from "./membership/edge-registry.ts";
 import { roundMembers } from "./membership/round-members.ts";
+import { retentionDefaults } from "./round/delta-retention.ts";
 import { createRegionRounds, type RegionRounds } from "./round/region-rounds.ts";
 import { roundRoutes } from "./round/round-routes.ts";
 import { createSessions, type Sessions } from "./session/sessions.ts";
@@ -42,6 +43,7 @@ import { PeerRegistry } from "./spill/peer-registry.ts";
 
 /** Streams under way get this long to end when the region stops. */
 const STOP_GRACE_MS = 1000;
+const DAY_MS = 86_400_000;
 
 interface Region {
   readonly config: RegionConfig;
@@ -142,6 +144,11 @@ async function startRounds(region: Region): Promise<RegionRounds> {
     fetchArtifact: ({ sha256, bytes }) =>
       pull(region, { sha256: sha256 as Sha256, bytes: Number(bytes) }),
     http: () => region.addresses.http,
+    kept: {
+      ...retentionDefaults,
+      ageMaxMs: config.deltas.keepDays * DAY_MS,
+      bytesMax: config.deltas.keepBytes,
+    },
     clock,
     log,
     metrics,

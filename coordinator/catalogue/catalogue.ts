@@ -200,8 +200,8 @@ export class Catalogue {
         JSON.stringify(newest.adapters) === JSON.stringify(draft.adapters ?? []);
       return isSame ? newest : undefined;
     }
-    return this.versions(draft.model).find((version) => {
-      const other = version.origin;
+    return this.versions(draft.model).find(({ origin: other }) => {
+      if (origin.kind !== "round") return JSON.stringify(other) === JSON.stringify(origin);
       if (other.kind !== "round") return false;
       return other.campaign === origin.campaign && other.round === origin.round;
     });

@@ -69,6 +69,15 @@ const originSchema = z.discriminatedUnion("kind", [
     /** Sum of their examples. */
     weight: z.number(),
   }),
+  /** Made again from the deltas that were kept, without those of some edges. */
+  z.strictObject({
+    kind: z.literal("rebuilt"),
+    from: z.string(),
+    /** `<region>/<edge>`, sorted. */
+    without: z.array(z.string()),
+  }),
+  /** Its adapters made part of the weights, which were then quantized. */
+  z.strictObject({ kind: z.literal("merged"), from: z.string(), quantization: z.string() }),
 ]);
 export type Origin = z.infer<typeof originSchema>;
 

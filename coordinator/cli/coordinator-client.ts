@@ -17,8 +17,8 @@ export class CoordinatorClient {
     return this.#request("GET", path);
   }
 
-  post<T>(path: string, body: object): Promise<T> {
-    return this.#request("POST", path, JSON.stringify(body));
+  post<T>(path: string, body: object, timeoutMs = REQUEST_TIMEOUT_MS): Promise<T> {
+    return this.#request("POST", path, JSON.stringify(body), timeoutMs);
   }
 
   put<T>(path: string, body: object): Promise<T> {
@@ -42,8 +42,13 @@ export class CoordinatorClient {
     }
   }
 
-  async #request<T>(method: string, path: string, body?: string): Promise<T> {
-    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+  async #request<T>(
+    method: string,
+    path: string,
+    body?: string,
+    timeoutMs = REQUEST_TIMEOUT_MS,
+  ): Promise<T> {
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(timeoutMs)]);
     const response = await this.#send(method, path, body, signal);
     return (await response.json()) as T;
   }

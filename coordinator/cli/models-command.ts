@@ -13,6 +13,7 @@ import {
   readArgs,
 } from "./command.ts";
 import type { CoordinatorClient } from "./coordinator-client.ts";
+import { lineageCommands } from "./lineage-command.ts";
 import { publishModel } from "./model-publish.ts";
 import { clientOf, modelPath } from "./models-client.ts";
 import { privacyCommand } from "./privacy-command.ts";
@@ -70,6 +71,7 @@ export const modelsCommand: Command = {
     },
     promoteCommand,
     rolloutCommand,
+    ...lineageCommands,
     {
       name: "rollout",
       summary: "Makes a version the one that every edge serves, at once and unproven.",
@@ -214,5 +216,7 @@ function timeoutMsOf(path: string, text: string | undefined): number {
 
 function originText({ origin }: VersionRecord): string {
   if (origin.kind === "published") return "published";
+  if (origin.kind === "rebuilt") return `${origin.from} without ${origin.without.join(", ")}`;
+  if (origin.kind === "merged") return `${origin.from} as ${origin.quantization}`;
   return `${origin.campaign} round ${origin.round}, ${origin.contributors.length} edges`;
 }

@@ -36,6 +36,16 @@ export interface AdapterMergeOptions {
   readonly dir: string;
 }
 
+/** What a merge leaves in the artifact store. */
+export interface MergedFiles {
+  readonly training: TrainingState;
+  /** As it is served. */
+  readonly adapter: ArtifactRef;
+  /** `<region>/<edge>`, sorted. */
+  readonly contributors: readonly string[];
+  readonly weight: number;
+}
+
 export interface MergedVersion {
   readonly version: string;
   readonly training: TrainingState;
@@ -55,11 +65,36 @@ export async function mergeRound(
   round: RoundState,
   options: AdapterMergeOptions,
 ): Promise<MergedVersion> {
-  const { artifacts, catalogue } = options;
-  const start = catalogue.version(campaign.good.version);
+  const start = options.catalogue.version(campaign.good.version);
+  const name = `${campaign.id}-${round.number}`;
+  const { training, adapter, ...by } = await mergeFiles(campaign, round, name, options);
+  const { version } = options.catalogue.publish({
+    model: campaign.model,
+    base: start.base,
+    adapters: [{ artifact: adapter, scale: 1 }],
+    parent: start.version,
+    training,
+    origin: {
+      kind: "round",
+      campaign: campaign.id,
+      round: round.number,
+      contributors: [...by.contributors],
+      weight: by.weight,
+    },
+  });
+  return { version: version.version, training };
+}
+
+/** Merges a round without telling the catalogue. */
+export async function mergeFiles(
+  campaign: CampaignState,
+  round: RoundState,
+  name: string,
+  options: AdapterMergeOptions,
+): Promise<MergedFiles> {
+  const { artifacts } = options;
   const pulled = pulledRegions(campaign, round);
   const { adapter, memory } = await mergeAdapter(campaign, round, pulled, options);
-  const name = `${campaign.id}-${round.number}`;
   const state = await storeBytes(artifacts, encodeAdapterState(adapter), `${name}.safetensors`);
   const file = join(options.dir, `${name}.gguf.new`);
   writeGgufAdapter(file, adapter, { name });
@@ -68,22 +103,12 @@ export async function mergeRound(
   const optimizer =
     memory &&
     (await storeBytes(artifacts, encodeServerState(memory), `${name}-server.safetensors`));
-  const training = { state, rank, alpha, optimizer };
-  const { version } = catalogue.publish({
-    model: campaign.model,
-    base: start.base,
-    adapters: [{ artifact, scale: 1 }],
-    parent: start.version,
-    training,
-    origin: {
-      kind: "round",
-      campaign: campaign.id,
-      round: round.number,
-      contributors: pulled.flatMap(namesOf).sort(),
-      weight: pulled.reduce((sum, { partial }) => sum + partial.weight, 0),
-    },
-  });
-  return { version: version.version, training };
+  return {
+    training: { state, rank, alpha, optimizer },
+    adapter: artifact,
+    contributors: pulled.flatMap(namesOf).sort(),
+    weight: pulled.reduce((sum, { partial }) => sum + partial.weight, 0),
+  };
 }
 
 async function mergeAdapter(

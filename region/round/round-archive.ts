@@ -3,27 +3,32 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { namePattern } from "../../proto/ids.ts";
+import { deltaBytesOf, type RetentionBounds, roundsToForget } from "./delta-retention.ts";
 import { RoundRunner, type RunnerOptions } from "./round-runner.ts";
 
-/** Rounds kept, the open ones among them; the oldest that were taken go first. */
-export const ROUNDS_KEPT = 64;
 /** Rounds that may be open at once. */
 export const ROUNDS_OPEN_MAX = 8;
 const roundPattern = /^[1-9]\d{0,8}$|^0$/;
 
+export interface RoundArchiveOptions extends RunnerOptions {
+  readonly kept: RetentionBounds;
+  /** A round is kept no longer; nothing of it is pinned any more. */
+  readonly onForgotten: (runner: RoundRunner) => void;
+}
+
 export class RoundArchive {
   readonly #dir: string;
-  readonly #options: RunnerOptions;
+  readonly #options: RoundArchiveOptions;
   readonly #runners = new Map<string, RoundRunner>();
 
-  private constructor(dir: string, options: RunnerOptions) {
+  private constructor(dir: string, options: RoundArchiveOptions) {
     this.#dir = dir;
     this.#options = options;
     mkdirSync(dir, { recursive: true });
   }
 
   /** Reads every round back; none of them runs before its `resume`. */
-  static async open(dir: string, options: RunnerOptions): Promise<RoundArchive> {
+  static async open(dir: string, options: RoundArchiveOptions): Promise<RoundArchive> {
     const archive = new RoundArchive(dir, options);
     for (const campaign of foldersIn(dir, namePattern)) {
       for (const round of foldersIn(join(dir, campaign), roundPattern)) {
@@ -58,7 +63,7 @@ export class RoundArchive {
     const dir = join(this.#dir, campaign, String(round));
     const runner = await RoundRunner.create(dir, { kind: "opened", atMs, offer }, this.#options);
     this.#runners.set(`${campaign}/${round}`, runner);
-    await this.#prune();
+    await this.prune();
     return runner;
   }
 
@@ -66,14 +71,19 @@ export class RoundArchive {
     await Promise.all(this.list().map((runner) => runner.close()));
   }
 
-  async #prune(): Promise<void> {
-    const taken = [...this.#runners]
-      .filter(([, { state }]) => state.taken)
-      .sort(([, a], [, b]) => a.state.openedMs - b.state.openedMs);
-    for (const [key, runner] of taken.slice(0, Math.max(0, this.#runners.size - ROUNDS_KEPT))) {
+  /** Forgets rounds beyond the bounds. */
+  async prune(): Promise<void> {
+    const rounds = [...this.#runners].map(([key, { state }]) => {
+      const { openedMs, taken } = state;
+      return { key, openedMs, taken, bytes: deltaBytesOf(state) };
+    });
+    const { kept, clock, onForgotten } = this.#options;
+    for (const key of roundsToForget(rounds, kept, clock.now())) {
+      const runner = this.#runners.get(key)!;
       this.#runners.delete(key);
       await runner.close();
       rmSync(join(this.#dir, key), { recursive: true, force: true });
+      onForgotten(runner);
     }
   }
 }

@@ -51,6 +51,10 @@ export class ArtifactIndex {
     };
   }
 
+  isPinned(sha256: Sha256): boolean {
+    return this.#pins.has(sha256);
+  }
+
   /**
    * What to evict, least recently used first, so that `bytes` more fit into `maxBytes`; undefined
    * when pins leave too little room.

@@ -110,6 +110,14 @@ export class ArtifactStore {
     return this.#index.pin(sha256);
   }
 
+  /** Removes an artifact unless somebody has pinned it; returns whether it is gone. */
+  drop(sha256: Sha256): boolean {
+    const bytes = this.#index.size(sha256);
+    if (bytes === undefined || this.#index.isPinned(sha256)) return bytes === undefined;
+    this.#forget(sha256, bytes);
+    return true;
+  }
+
   /**
    * Starts or resumes writing. `bytes` is the size if known, 0 otherwise.
    * Faults: `conflict` while another writer has it, `payload-too-large` when it can never fit.

@@ -14,20 +14,32 @@ const FILE_TYPES: Record<QuantizedType, number> = {
   [TensorType.q8_0]: 7,
 };
 
+/** What alters the numbers of a tensor in place, by the tensor's name. */
+export type WeightChanges = ReadonlyMap<string, (weights: Float32Array) => void>;
+
 /**
  * Writes `source` with its matrices in another type; vectors (norms, biases) stay f32.
  *
  * In a q4_0 file the output matrix (the token embedding, where it serves as both) stays at q8_0,
- * as llama.cpp's own mixes keep it finer: every logit passes through it.
+ * as llama.cpp's own mixes keep it finer: every logit passes through it. `changes` are made in f32,
+ * before anything is rounded. Memory: one model of the wanted type, and one tensor in f32.
  */
-export function requantizeGguf(source: string, target: string, type: QuantizedType): void {
+export function requantizeGguf(
+  source: string,
+  target: string,
+  type: QuantizedType,
+  changes: WeightChanges = new Map(),
+): void {
   const file = readGguf(source);
   const outputName = file.tensors.has("output.weight") ? "output.weight" : "token_embd.weight";
   const tensors = [...file.tensors.values()].map((tensor): GgufTensor => {
     const data = readTensorBytes(file, tensor);
     const wanted = targetType(tensor, type, tensor.name === outputName);
-    if (wanted === tensor.type) return { ...tensor, data };
-    return { ...tensor, type: wanted, data: quantize(dequantize(data, tensor.type), wanted) };
+    const change = changes.get(tensor.name);
+    if (wanted === tensor.type && change === undefined) return { ...tensor, data };
+    const weights = dequantize(data, tensor.type);
+    change?.(weights);
+    return { ...tensor, type: wanted, data: quantize(weights, wanted) };
   });
   writeGguf(target, withFileType(file.metadata, FILE_TYPES[type]), tensors);
 }

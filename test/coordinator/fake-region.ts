@@ -13,6 +13,11 @@ import {
   type VersionHealth,
 } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
+  RebuildReplySchema,
+  type RebuildRequest,
+  RebuildRequestSchema,
+} from "../../proto/gen/isthmus/v1/removal_pb.ts";
+import {
   Bucket,
   type EvaluateCommand,
   EvaluateCommandSchema,
@@ -49,6 +54,7 @@ export class FakeRegion {
   isHeld = false;
   readonly offers: RoundOffer[] = [];
   readonly taken = new Set<string>();
+  readonly rebuilds: RebuildRequest[] = [];
   readonly evaluations: EvaluateCommand[] = [];
   served = "";
   /** Every version that an edge tried by itself, in order: `<edge> <version>`. */
@@ -120,6 +126,12 @@ export class FakeRegion {
       this.taken.add(key);
       this.#open.delete(key);
       respond?.(new Uint8Array());
+    });
+    this.#nats.subscribe(subjects.roundRebuild(id), async ({ body, respond }) => {
+      const request = fromBinary(RebuildRequestSchema, body);
+      this.rebuilds.push(request);
+      const reply = create(RebuildReplySchema, await this.#rebuild(request));
+      respond?.(toBinary(RebuildReplySchema, reply));
     });
     for (const edge of edges) {
       this.#nats.subscribe(subjects.evaluate(id, edgeId(edge)), ({ body, respond }) => {
@@ -193,6 +205,21 @@ export class FakeRegion {
     const contributors = [...edges];
     const partial = { artifact, weight, count: edges.length, contributors, rank, alpha };
     return create(RegionRoundStatusSchema, { ...status, partial });
+  }
+
+  /** Every number of what is left of each delta is how many edges are left. */
+  async #rebuild({ campaign, round, without }: RebuildRequest) {
+    const { region, edges } = this.#setup;
+    const offer = this.offers.find((one) => one.campaign === campaign && one.round === round);
+    if (offer === undefined) return { region, reason: "it is kept no longer" };
+    const contributors = edges.filter((edge) => !without.includes(edge));
+    const http = `http://127.0.0.1:${this.#http.port}`;
+    if (contributors.length === 0) return { region, http };
+    const { length: count } = contributors;
+    const weight = 10 * count;
+    const artifact = await this.#storePartial(partialBytes(offer, weight, count));
+    const { rank = 1, alpha = 1 } = offer.params ?? {};
+    return { region, http, partial: { artifact, weight, count, contributors, rank, alpha } };
   }
 
   async #storePartial(bytes: Uint8Array) {

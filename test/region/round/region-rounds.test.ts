@@ -17,7 +17,8 @@ import {
 import { edgeId, regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import { BAD_CHUNKS_MAX } from "../../../region/round/delta-inbox.ts";
-import { ROUNDS_KEPT, ROUNDS_OPEN_MAX } from "../../../region/round/round-archive.ts";
+import { retentionDefaults } from "../../../region/round/delta-retention.ts";
+import { ROUNDS_OPEN_MAX } from "../../../region/round/round-archive.ts";
 import type { RoundMember } from "../../../region/round/round-candidates.ts";
 import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { mergePartials } from "../../../sync/aggregate/merge-partials.ts";
@@ -37,6 +38,8 @@ import {
   signedDelta,
   startRegion,
 } from "./round-fixture.ts";
+
+const { roundsMax: ROUNDS_KEPT } = retentionDefaults;
 
 const region = regionId("us");
 const dir = mkdtempSync(join(tmpdir(), "isthmus-region-rounds-"));
