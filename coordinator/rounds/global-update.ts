@@ -3,7 +3,6 @@
 // partials and the optimizer's memory are files, and the same files give the same bytes, so a merge
 // that a crash cut off is simply done again.
 import { readFileSync } from "node:fs";
-import { setImmediate } from "node:timers/promises";
 import { Fault } from "../../proto/fault.ts";
 import { mergePartials, type RegionPartial } from "../../sync/aggregate/merge-partials.ts";
 import { mergeStacks } from "../../sync/aggregate/merge-stacks.ts";
@@ -82,7 +81,6 @@ async function meanOf(input: GlobalUpdateInput, plan: ServerPlan): Promise<Tenso
     scale: alpha / rank,
     // An optimizer's memory is of coordinates, so they must stay; else edges of a lower rank gain.
     order: plan.server === "fedavg" ? "largest-first" : "like-start",
-    breathe: () => setImmediate(),
   });
   return tensors;
 }

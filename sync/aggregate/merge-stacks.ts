@@ -4,11 +4,11 @@
 // in factored form.
 import { Fault } from "../../proto/fault.ts";
 import type { TensorMap } from "../delta/tensor-map.ts";
-import { type FrameOrder, frameFactors } from "./factor-frame.ts";
+import type { FrameOrder } from "./factor-frame.ts";
 import { type FactorPair, joinPairs, pairOf, tensorsOf, weightsOf } from "./lora-stack.ts";
 import { scaled } from "./matrix.ts";
 import { assertDisjoint, type RegionPartial } from "./merge-partials.ts";
-import { productSpectrum } from "./rank-truncation.ts";
+import { mergeWeights } from "./weight-merge-threads.ts";
 
 export interface StackMerge {
   /** The adapter as f32 tensors of the start's layout. */
@@ -21,8 +21,8 @@ export interface StackMergeOptions {
   /** alpha / rank of the campaign. */
   readonly scale: number;
   readonly order: FrameOrder;
-  /** Called between weights, so that a long merge lets others have their turn. */
-  readonly breathe?: () => Promise<void>;
+  /** Most threads; every core by default. */
+  readonly threadsMax?: number;
 }
 
 /**
@@ -33,7 +33,7 @@ export interface StackMergeOptions {
 export async function mergeStacks(
   start: TensorMap,
   partials: readonly RegionPartial[],
-  { scale, order, breathe }: StackMergeOptions,
+  { scale, order, threadsMax }: StackMergeOptions,
 ): Promise<StackMerge> {
   assertDisjoint(partials);
   if (partials.length === 0) throw new Fault("invalid-argument", "nothing to merge");
@@ -41,20 +41,21 @@ export async function mergeStacks(
   const total = sorted.reduce((sum, { weight }) => sum + weight, 0);
   const stacks: TensorMap[] = [];
   for (const { region, load } of sorted) stacks.push(complete(start, await load(), region));
+  const weights = weightsOf(start);
+  const tasks = weights.map((weight) => {
+    const { a, b } = joinPairs(stacks.map((stack) => pairOf(stack, weight)));
+    return { mean: { a, b: scaled(b, 1 / (total * scale)) }, start: pairOf(start, weight), order };
+  });
+  const results = await mergeWeights(tasks, { threadsMax });
   const merged = new Map<string, FactorPair>();
   let whole = 0;
   let kept = 0;
-  for (const weight of weightsOf(start)) {
-    const from = pairOf(start, weight);
-    const { a, b } = joinPairs(stacks.map((stack) => pairOf(stack, weight)));
-    const spectrum = productSpectrum({ a, b: scaled(b, 1 / (total * scale)) });
-    const rank = from.a.rows;
-    merged.set(weight, frameFactors(spectrum, rank, from, order));
-    for (const [k, value] of spectrum.values.entries()) {
+  for (const [i, { merged: pair, values }] of results.entries()) {
+    merged.set(weights[i]!, pair);
+    for (const [k, value] of values.entries()) {
       whole += value ** 2;
-      if (k < rank) kept += value ** 2;
+      if (k < pair.a.rows) kept += value ** 2;
     }
-    await breathe?.();
   }
   return { tensors: tensorsOf(merged), kept: whole > 0 ? kept / whole : 1 };
 }

@@ -2,7 +2,7 @@
 // campaign's rank keeps of them is the best there is.
 import test from "ava";
 import fc from "fast-check";
-import { stackDeltas } from "../../../sync/aggregate/lora-stack.ts";
+import { pairOf, stackDeltas } from "../../../sync/aggregate/lora-stack.ts";
 import {
   frobeniusNorm,
   fromRows,
@@ -14,6 +14,7 @@ import {
 } from "../../../sync/aggregate/matrix.ts";
 import { joinPartials, type RegionPartial } from "../../../sync/aggregate/merge-partials.ts";
 import { mergeStacks } from "../../../sync/aggregate/merge-stacks.ts";
+import { mergeWeight } from "../../../sync/aggregate/weight-merge.ts";
 import { firstComponents } from "../../../sync/delta/rank-slice.ts";
 import type { TensorMap } from "../../../sync/delta/tensor-map.ts";
 import { encodeSafetensors } from "../../../sync/formats/safetensors.ts";
@@ -134,7 +135,7 @@ test("edges of different ranks make the mean of what each would serve", async (t
   t.true(distance(merged, expected) < 1e-4, String(distance(merged, expected)));
 });
 
-test("beyond the weight's smaller side the stack becomes the product and stays exact", async (t) => {
+test("beyond the weight's smaller side the stack becomes the product and stays so", async (t) => {
   for (const [out, into] of [
     [5, 8],
     [8, 5],
@@ -223,4 +224,28 @@ test("nothing, a name twice, and what isn't the start's shape are refused by nam
   const options = { scale: 1, order: "like-start" } as const;
   await t.throwsAsync(mergeStacks(fresh, [partial], options), { message: /us doesn't fit/ });
   await t.throwsAsync(mergeStacks(fresh, [], options), { message: /nothing to merge/ });
+});
+
+test("threads give the bytes that one gives, and leave the event loop free", async (t) => {
+  const start = randomPair(160, 8, 192);
+  const parts = ["a", "b", "c", "d", "e", "f"].map((name) =>
+    part(name, 1, randomPair(160, 8, 192)),
+  );
+  const partial = await partialOf("us", start, parts);
+  const order = "largest-first";
+  let turns = 0;
+  const beat = setInterval(() => turns++, 1);
+  const one = await mergeStacks(start, [partial], { scale: 1, order, threadsMax: 1 });
+  clearInterval(beat);
+  t.true(turns > 0);
+  const two = await mergeStacks(start, [partial], { scale: 1, order, threadsMax: 2 });
+  t.deepEqual(bytesOf(one.tensors), bytesOf(two.tensors));
+  const inPlace = mergeWeight({
+    mean: {
+      a: pairOf(partial.load(), WEIGHT).a,
+      b: scaled(pairOf(partial.load(), WEIGHT).b, 1 / 6),
+    },
+    ...{ start: pairOf(start, WEIGHT), order },
+  });
+  t.deepEqual(bytesOf(tensorsOf(inPlace.merged.b, inPlace.merged.a)), bytesOf(one.tensors));
 });

@@ -174,7 +174,7 @@ test("edges of another rank are judged among themselves, under the same bound", 
   );
 });
 
-test("the median of a tier weighs as much as all of it, in whatever order edges come", async (t) => {
+test("the median of a tier weighs as much as all of it, in any order of edges", async (t) => {
   const folder = new TierFolder(t);
   const tier = folder.tier(5);
   const combined = await combineTier(tier, rule("median"), start);
