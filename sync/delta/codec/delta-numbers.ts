@@ -133,7 +133,7 @@ async function* sparsePieces(file: FileHandle, tensor: DeltaTensor) {
   }
 }
 
-/** Reads `count` numbers of `width` bytes, from number `at` of a span on, into memory of its own. */
+/** Reads `count` numbers of `width` bytes, from a span's number `at` on. */
 async function readNumbers(
   file: FileHandle,
   span: ByteSpan,

@@ -1,6 +1,6 @@
 // The largest numbers of a tensor with their places; the others count as 0.
 //
-// Error: what is left out has at most (1 - k/n) of the tensor's squared norm; what is sent is exact.
+// Error: what is left out has at most (1 - k/n) of the tensor's squared norm; the rest is exact.
 // Source: Stich et al., "Sparsified SGD with Memory", arXiv 1809.07599, definition 2.1.
 import { Fault } from "../../../proto/fault.ts";
 

@@ -89,7 +89,7 @@ const expectation = {
   layout,
 };
 
-test("in every format the region finds nothing to object to, near the norm bound too", async (t) => {
+test("in every format the region finds nothing to object to, near the norm bound", async (t) => {
   for (const format of formats) {
     for (const normMax of [0, 0.01, 1, 3]) {
       const { at, manifest } = await write({ tensors: adapterOf(1), format, normMax });
@@ -164,7 +164,7 @@ test("without a start top-k would tear the adapter, so the first delta is whole"
   t.is(manifest.startSha256, "");
 });
 
-test("an edge of a lower rank sends the change of the first components at the same scale", async (t) => {
+test("an edge of a lower rank sends the first components' change at the same scale", async (t) => {
   const trained = firstComponents(adapterOf(1), 1);
   const { delta, manifest } = await write({ tensors: trained, format: formats[0]! });
   t.like(manifest, { rank: 1, alpha: ALPHA / RANK });

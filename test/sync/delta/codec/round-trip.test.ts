@@ -22,7 +22,7 @@ const [f32, bf16, int8, topTenth] = formats as [
   (typeof formats)[number],
 ];
 
-test("f32 gives back every bit, and is the plain safetensors file of the sorted tensors", async (t) => {
+test("f32 gives back every bit, as the plain safetensors file of the sorted tensors", async (t) => {
   await inFolder((dir) =>
     fc.assert(
       fc.asyncProperty(anyTensors, async (tensors) => {
