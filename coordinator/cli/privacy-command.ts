@@ -54,7 +54,7 @@ async function privacy(args: readonly string[], scope: CommandScope): Promise<vo
 export function privacyText(account: PrivacyAccount): string {
   const { model, delta, epsilon, spent, unnoisedRounds, charges } = account;
   const cost = spent === null ? "no bound" : `ε ${spent.toFixed(3)} at δ ${delta}`;
-  const budget = epsilon === null ? "no budget" : `budget ε ${epsilon}`;
+  const budget = epsilon === null ? "no budget" : `budget ε ${Number(epsilon.toFixed(3))}`;
   const lines = [`${model}: ${cost}, ${budget}`];
   if (unnoisedRounds > 0) {
     lines.push(`${unnoisedRounds} rounds went without noise: nothing bounds what they told`);

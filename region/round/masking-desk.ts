@@ -30,6 +30,8 @@ export interface MaskingDeskOptions extends MaskingRunOptions {
 export class MaskingDesk {
   readonly #options: MaskingDeskOptions;
   readonly #runs = new Map<string, Promise<MaskingRun>>();
+  /** Rounds whose masking was forgotten. */
+  readonly #over = new WeakSet<RoundRunner>();
 
   constructor(options: MaskingDeskOptions) {
     this.#options = options;
@@ -39,7 +41,7 @@ export class MaskingDesk {
   async pursue(runner: RoundRunner): Promise<void> {
     const { state } = runner;
     if (!state.offer.secureAggregation) return;
-    if (state.phase === "done") return await this.#forget(state);
+    if (state.phase === "done") return await this.#forget(runner);
     const run = await this.#runOf(state);
     if (run.state.phase === "waiting") {
       const edges = this.#readyToMask(state);
@@ -114,7 +116,10 @@ export class MaskingDesk {
   }
 
   /** What edges have shared is of no use to anybody once the round is over. */
-  async #forget({ offer: { campaign, round } }: RoundState): Promise<void> {
+  async #forget(runner: RoundRunner): Promise<void> {
+    if (this.#over.has(runner)) return;
+    this.#over.add(runner);
+    const { campaign, round } = runner.state.offer;
     const key = `${campaign}/${round}`;
     const run = this.#runs.get(key);
     this.#runs.delete(key);

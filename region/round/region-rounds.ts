@@ -212,8 +212,7 @@ class Rounds implements RegionRounds {
       runner.onEnd(this.#options.store.pin(sha256(partial.artifact!.sha256)));
       await runner.step({ kind: "summed", partial });
     } catch (thrown) {
-      // The region is stopping: the next process sums.
-      if (thrown instanceof Fault && thrown.code === "cancelled") return;
+      if (thrown instanceof Fault && thrown.code === "cancelled") return; // We are stopping.
       const reason = thrown instanceof Error ? thrown.message : String(thrown);
       this.#options.log.error({ err: thrown }, "a partial can't be summed");
       await runner.step({ kind: "unsummable", reason: `the deltas can't be summed: ${reason}` });
@@ -232,7 +231,7 @@ class Rounds implements RegionRounds {
   #tick(): void {
     for (const runner of this.#archive.list()) {
       if (runner.state.phase === "open") this.#run("a tick", this.#tickRound(runner));
-      if (!runner.state.taken) this.#run("masking", this.#masking.pursue(runner));
+      this.#run("masking", this.#masking.pursue(runner));
     }
   }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import { ggufString } from "../../sync/formats/gguf-metadata.ts";
 import { writeGguf } from "../../sync/formats/gguf-writer.ts";
+import { TensorType } from "../../sync/formats/tensor-type.ts";
 import { eventually } from "../support/eventually.ts";
 import { NatsTopology } from "../support/nats-topology.ts";
 import { CoordinatorProcess } from "./coordinator-process.ts";
@@ -65,7 +66,9 @@ export async function startDemoMesh(t: ExecutionContext, setup: DemoMeshSetup): 
 
 async function publishDemo(coordinator: CoordinatorProcess, dir: string): Promise<void> {
   const gguf = join(dir, "base.gguf");
-  writeGguf(gguf, new Map([["general.architecture", ggufString("llama")]]), []);
+  const weight = { name: "blk.0.attn_q.weight", dimensions: [4, 4], type: TensorType.f32 };
+  const metadata = new Map([["general.architecture", ggufString("llama")]]);
+  writeGguf(gguf, metadata, [{ ...weight, data: new Float32Array(16) }]);
   const base = await coordinator.upload(readFileSync(gguf), "base.gguf");
   const heldout = await coordinator.upload(Buffer.from("{}\n"), "demo-home-heldout.jsonl");
   const { status, body } = await coordinator.post("/v1/models", { model: "demo", base, heldout });

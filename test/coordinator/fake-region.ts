@@ -36,6 +36,7 @@ import { connectNats, type NatsLink } from "../../runtime/nats/connection.ts";
 import { artifactRoutes } from "../../sync/artifact/artifact-routes.ts";
 import { type ArtifactStore, createArtifactStore } from "../../sync/artifact/artifact-store.ts";
 import { encodeSafetensors } from "../../sync/formats/safetensors.ts";
+import { deltaWeight } from "../../sync/privacy/delta-weight.ts";
 
 const SUMMARY_MS = 100;
 const STATUS_MS = 200;
@@ -199,7 +200,7 @@ export class FakeRegion {
     const http = `http://127.0.0.1:${this.#http.port}`;
     const status = { campaign, round, region, edges: outcomes, done: !this.isHeld, http };
     if (this.isHeld) return create(RegionRoundStatusSchema, status);
-    const weight = 10 * edges.length;
+    const weight = deltaWeight(offer, { examples: 10 }) * edges.length;
     const artifact = await this.#storePartial(partialBytes(offer, weight, edges.length));
     const { rank = 1, alpha = 1 } = offer.params ?? {};
     const contributors = [...edges];
