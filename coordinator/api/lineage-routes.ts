@@ -2,7 +2,7 @@
 // one with its adapters merged into the weights.
 import { Hono } from "hono";
 import { z } from "zod";
-import type { VersionRecord } from "../catalogue/model-record.ts";
+import { artifactRefSchema, type VersionRecord } from "../catalogue/model-record.ts";
 import { mergeVersion, quantizations } from "../merging/version-merge.ts";
 import { ancestryOf, contributorsOf } from "../removal/ancestry.ts";
 import { rebuildWithout, type VersionRemovalOptions } from "../removal/version-removal.ts";
@@ -22,6 +22,8 @@ const rebuildSchema = z.strictObject({
 
 const mergeSchema = z.strictObject({
   quantization: z.enum(Object.keys(quantizations) as (keyof typeof quantizations)[]),
+  /** Instead of the model's own, which is the base where there is none. */
+  master: artifactRefSchema.optional(),
 });
 
 export interface LineageView {
@@ -55,8 +57,8 @@ export function lineageRoutes(options: VersionRemovalOptions): Hono {
   });
   app.post(`${path}/merge`, async (c) => {
     const id = versionOf(catalogue, c.req.param("model"), c.req.param("version"));
-    const { quantization } = await readBody(c, mergeSchema);
-    return c.json(await mergeVersion(id, quantization, options), 201);
+    const { quantization, master = null } = await readBody(c, mergeSchema);
+    return c.json(await mergeVersion(id, { quantization, master }, options), 201);
   });
   return app;
 }

@@ -1,5 +1,6 @@
 // `isthmus models lineage`, `rebuild` and `merge`: whose deltas are in a version, the version without
 // some of them, and the version as one file.
+import { resolve } from "node:path";
 import type { LineageView } from "../api/lineage-routes.ts";
 import type { VersionRecord } from "../catalogue/model-record.ts";
 import {
@@ -9,6 +10,7 @@ import {
   coordinatorOptions,
   readArgs,
 } from "./command.ts";
+import { upload } from "./model-publish.ts";
 import { clientOf, modelPath } from "./models-client.ts";
 import { optionLine } from "./round-knobs.ts";
 import { evaluationsText } from "./round-report.ts";
@@ -38,8 +40,12 @@ export const lineageCommands: readonly Command[] = [
   {
     name: "merge",
     summary: "Makes a version's adapters part of the weights, and quantizes those anew.",
-    usage: "MODEL VERSION [--quantize f32|f16|q8_0|q4_0]",
-    options: [...coordinatorOptionLines, optionLine("--quantize TYPE", "of the new file (q8_0)")],
+    usage: "MODEL VERSION [--quantize f32|f16|q8_0|q4_0] [--master FILE]",
+    options: [
+      ...coordinatorOptionLines,
+      optionLine("--quantize TYPE", "of the new file (q8_0)"),
+      optionLine("--master FILE", "the model in full precision, if it was published without"),
+    ],
     examples: ["isthmus models merge commands 11 --quantize q8_0"],
     run: merge,
   },
@@ -84,11 +90,14 @@ async function rebuild(args: readonly string[], scope: CommandScope): Promise<vo
 }
 
 async function merge(args: readonly string[], scope: CommandScope): Promise<void> {
-  const options = { ...coordinatorOptions, quantize: { type: "string" } } as const;
+  const texts = { quantize: { type: "string" }, master: { type: "string" } } as const;
+  const options = { ...coordinatorOptions, ...texts };
   const names = ["MODEL", "VERSION"];
   const { values, positionals } = readArgs(args, "isthmus models merge", options, names);
   const quantization = values.quantize ?? "q8_0";
-  await make(`${pathOf(positionals)}/merge`, { quantization }, values, scope);
+  const path = values.master && resolve(scope.cwd, values.master);
+  const master = path ? { master: await upload(path, clientOf(values, scope), scope) } : {};
+  await make(`${pathOf(positionals)}/merge`, { quantization, ...master }, values, scope);
 }
 
 async function make(

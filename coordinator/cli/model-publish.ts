@@ -59,7 +59,8 @@ async function adaptersOf(
   return { adapters: [{ artifact, scale: 1 }] };
 }
 
-async function upload(
+/** Uploads a file unless it is there. Faults: `not-found`, and those of the coordinator. */
+export async function upload(
   path: string,
   client: CoordinatorClient,
   { terminal, signal }: CommandScope,

@@ -22,6 +22,12 @@ export const quantizations = {
 } as const satisfies Record<string, QuantizedType>;
 export type Quantization = keyof typeof quantizations;
 
+export interface MergeWish {
+  readonly quantization: Quantization;
+  /** The model in full precision; null takes the model's own, or the base. */
+  readonly master: ArtifactRef | null;
+}
+
 export interface VersionMergeOptions {
   readonly catalogue: Catalogue;
   readonly artifacts: ArtifactStore;
@@ -31,12 +37,12 @@ export interface VersionMergeOptions {
 
 /**
  * Publishes the merged model; asked again, returns the same version.
- * Faults: `failed-precondition` for a version without adapters, or a model that was published
- * without a master and has no full-precision base; `invalid-argument` when they don't fit.
+ * Faults: `failed-precondition` for a version without adapters, a master that is quantized, or one
+ * that they don't fit; `not-found` for a master that isn't here.
  */
 export async function mergeVersion(
   id: string,
-  quantization: Quantization,
+  { quantization, master: given }: MergeWish,
   options: VersionMergeOptions,
 ): Promise<VersionRecord> {
   const { catalogue, artifacts, dir } = options;
@@ -46,7 +52,7 @@ export async function mergeVersion(
   }
   const pathOf = (ref: ArtifactRef) => artifacts.path(ref.sha256 as Sha256);
   // A base in full precision is its own master.
-  const master = catalogue.model(version.model).master ?? version.base;
+  const master = given ?? catalogue.model(version.model).master ?? version.base;
   const target = join(dir, `${randomUUID()}.merged`);
   const adapters = version.adapters.map(({ artifact, scale }) => {
     return { path: pathOf(artifact), scale };
