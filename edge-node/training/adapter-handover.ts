@@ -33,12 +33,10 @@ const ALPHA_TOLERANCE = 1e-6;
 
 /** What a trainer begins with. */
 export interface Handover {
-  readonly start: LoraAdapter;
-  /** How many of its first components this edge trains. */
-  readonly trainRank: number;
   /** The PEFT folder that it reads. */
   readonly adapterIn: string;
-  readonly heads: AttentionHeads;
+  /** How many of the first components this edge trains. */
+  readonly trainRank: number;
 }
 
 /**
@@ -46,21 +44,19 @@ export interface Handover {
  * Faults: invalid-argument, unsupported (base), failed-precondition (start).
  */
 export function handOver(job: CompleteTrainingJob): Handover {
-  const base = openBase(job.base);
-  const heads = headsOf(base);
-  const start = job.adapterState === undefined ? fresh(base, job) : known(job.adapterState, job);
-  requireFits(start, base);
-  requireNumbers(start, "the adapter to go on from");
+  const { start, heads } = startOf(job);
   const adapterIn = path.join(job.outputFolder, IN_FOLDER);
   writePeftAdapter(adapterIn, start, heads);
-  return { start, trainRank: Math.min(job.rank, job.rankMax ?? job.rank), adapterIn, heads };
+  return { adapterIn, trainRank: trainRankOf(job) };
 }
 
 /**
  * Reads what the trainer left, checks it against what it was given, and writes the trainer state
  * of the components that were trained; returns its path. Faults: failed-precondition.
  */
-export function takeBack({ start, trainRank, heads }: Handover, job: CompleteTrainingJob): string {
+export function takeBack(job: CompleteTrainingJob): string {
+  const { start, heads } = startOf(job);
+  const trainRank = trainRankOf(job);
   const folder = path.join(job.outputFolder, ADAPTER_FOLDER);
   const result = readResult(folder, heads);
   if (Math.abs(result.alpha - start.alpha) > ALPHA_TOLERANCE * start.alpha) {
@@ -95,6 +91,18 @@ function trainedPart(adapter: LoraAdapter, rank: number, trainRank: number): Lor
   const tensors = firstComponents(adapterTensors(adapter), trainRank);
   const alpha = (adapter.alpha * trainRank) / rank;
   return { ...adapter, alpha, modules: modulesOf(tensors, "the trained part") };
+}
+
+function startOf(job: CompleteTrainingJob): { start: LoraAdapter; heads: AttentionHeads } {
+  const base = openBase(job.base);
+  const start = job.adapterState === undefined ? fresh(base, job) : known(job.adapterState, job);
+  requireFits(start, base);
+  requireNumbers(start, "the adapter to go on from");
+  return { start, heads: headsOf(base) };
+}
+
+function trainRankOf({ rank, rankMax = rank }: CompleteTrainingJob): number {
+  return Math.min(rank, rankMax);
 }
 
 function openBase(file: string): GgufFile {

@@ -5,7 +5,8 @@ import os from "node:os";
 import path from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
-import { type Handover, handOver, takeBack } from "./adapter-handover.ts";
+import type { Handover } from "./adapter-handover.ts";
+import { handOverAside, takeBackAside } from "./handover-thread.ts";
 import type { ServingPause } from "./serving-pause.ts";
 import {
   ADAPTER_FOLDER,
@@ -69,7 +70,7 @@ export async function runTraining(
   const complete = completeTrainingJob(job);
   const { outputFolder } = complete;
   fs.mkdirSync(outputFolder, { recursive: true });
-  const handover = handOver(complete);
+  const handover = await handOverAside(complete);
   const { command = BUILT_IN_TRAINER, memoryBytesMax = MEMORY_BYTES_DEFAULT } = options;
   const jobFile = path.join(outputFolder, JOB_FILE);
   const told = trainerJobOf(complete, handover, memoryBytesMax);
@@ -86,7 +87,7 @@ export async function runTraining(
     timeLimitMs: complete.timeLimitMs,
   });
   const metrics = readMetrics(path.join(outputFolder, METRICS_FILE));
-  return { adapterState: takeBack(handover, complete), metrics };
+  return { adapterState: await takeBackAside(complete), metrics };
 }
 
 function trainerJobOf(

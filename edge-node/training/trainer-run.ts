@@ -47,6 +47,7 @@ export async function runTrainer(options: TrainerRunOptions): Promise<void> {
   let refusal: Fault | undefined;
   readLines(group, (line) => {
     const report = parseTrainingReport(line);
+    if (limits.broken) return;
     if (report?.kind === "progress") onProgress?.(report);
     else if (report?.kind === "fault") refusal = new Fault(report.code, report.message);
   });

@@ -18,6 +18,8 @@ const folder = temporaryFolder();
 const base = writeTinyModel(folder, TensorType.q8_0);
 const examples = path.join(folder, "examples.jsonl");
 fs.writeFileSync(examples, '{"prompt":"ping","completion":"pong"}\n');
+/** Starting processes takes its time where many do. */
+const START_MAX_MS = 150_000;
 const fake = (mode: string) => [
   process.execPath,
   path.join(import.meta.dirname, "fake-trainer.ts"),
@@ -158,7 +160,11 @@ test("training stands still while requests are served, then ends as if nothing w
       pausing.look();
     },
   });
-  await eventually("the process is stopped", () => steps >= 5 && stateOf(pid) === "T");
+  await eventually(
+    "the process is stopped",
+    () => steps >= 5 && stateOf(pid) === "T",
+    START_MAX_MS,
+  );
   t.true(pausing.isPaused);
   t.true(steps < 400);
   inFlight = 0;
@@ -181,9 +187,11 @@ test("pauses don't count against the time limit; a paused trainer can be aborted
   });
   const outcome = run.catch((thrown: Fault) => thrown.code);
   const startMs = systemClock.monotonicMs();
-  await eventually("it stands still for longer than its limit", () => {
-    return systemClock.monotonicMs() - startMs > 1500 && stateOf(pid) === "T";
-  });
+  await eventually(
+    "it stands still for longer than its limit",
+    () => systemClock.monotonicMs() - startMs > 1500 && stateOf(pid) === "T",
+    START_MAX_MS,
+  );
   controller.abort();
   t.is(await outcome, "cancelled");
   t.is(stateOf(pid), null);
