@@ -1,4 +1,5 @@
-// Which version of a model is served, which one is tried, and which one a rollback returns to. Pure.
+// Which version of a model is served, which one is tried, and which one a rollback returns to.
+// Pure.
 import type { ModelRecord, ServedReason } from "./model-record.ts";
 
 /** Changes remembered for each model. */

@@ -1,5 +1,5 @@
-// `isthmus models lineage`, `rebuild` and `merge`: whose deltas are in a version, the version without
-// some of them, and the version as one file.
+// `isthmus models lineage`, `rebuild` and `merge`: whose deltas are in a version, the version
+// without some of them, and the version as one file.
 import { resolve } from "node:path";
 import type { LineageView } from "../api/lineage-routes.ts";
 import type { VersionRecord } from "../catalogue/model-record.ts";

@@ -1,5 +1,5 @@
-// Whose deltas are in a version: the rounds that led to it, oldest first, through versions that were
-// rebuilt or merged on the way. Pure but for reading the catalogue.
+// Whose deltas are in a version: the rounds that led to it, oldest first, through versions that
+// were rebuilt or merged on the way. Pure but for reading the catalogue.
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { Origin, VersionRecord } from "../catalogue/model-record.ts";
 

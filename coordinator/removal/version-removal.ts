@@ -60,8 +60,8 @@ export async function rebuildWithout(
   const record = options.catalogue.version(version);
   const { rounds, without: before } = ancestryOf(options.catalogue, version);
   if (rounds.at(-1)?.record.base.sha256 !== record.base.sha256) {
-    const message = `${version} has no rounds, or they are part of its weights: rebuild what it was made of`;
-    throw new Fault("failed-precondition", message);
+    const why = "has no rounds, or they are part of its weights: rebuild what it was made of";
+    throw new Fault("failed-precondition", `${version} ${why}`);
   }
   const without = new Set([...edges, ...before]);
   if (without.size > EDGES_MAX) throw new Fault("invalid-argument", `at most ${EDGES_MAX} edges`);

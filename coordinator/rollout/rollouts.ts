@@ -1,5 +1,5 @@
-// All rollouts: starts them, feeds them what the regions tell, and does what they decide. A state is
-// durable before anything is done about it, and doing it again after a crash changes nothing.
+// All rollouts: starts them, feeds them what the regions tell, and does what they decide. A state
+// is durable before anything is done about it, and doing it again after a crash changes nothing.
 import { Fault } from "../../proto/fault.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";

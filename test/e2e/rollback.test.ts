@@ -1,6 +1,6 @@
-// Versions that pass the gate and yet are worse for callers, on a real mesh: each is taken back from
-// the canary by itself, while streams go on and none is cut; and an edge that was away comes back to
-// what was served before.
+// Versions that pass the gate and yet are worse for callers, on a real mesh: each is taken back
+// from the canary by itself, while streams go on and none is cut; and an edge that was away comes
+// back to what was served before.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -11,6 +11,8 @@ import { readGgufAdapter } from "../../../sync/formats/gguf-adapter.ts";
 import { ggufString } from "../../../sync/formats/gguf-metadata.ts";
 import { readGguf, readTensorBytes } from "../../../sync/formats/gguf-reader.ts";
 import { writeGguf } from "../../../sync/formats/gguf-writer.ts";
+import type { LoraModule } from "../../../sync/formats/lora-adapter.ts";
+import { addProduct } from "../../../sync/formats/lora-merge.ts";
 import { TensorType } from "../../../sync/formats/tensor-type.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type DemoMesh, startDemoMesh } from "../demo-mesh.ts";
@@ -34,15 +36,19 @@ async function trained(mesh: DemoMesh, rounds: number): Promise<void> {
   );
 }
 
-/** Every number of the version's adapter is the same in these tests. */
-async function numberOf(mesh: DemoMesh, { adapters }: VersionRecord): Promise<number> {
+async function adapterOf(mesh: DemoMesh, { adapters }: VersionRecord): Promise<LoraModule> {
   const { sha256 } = adapters[0]!.artifact;
   const answer = await fetch(`${mesh.coordinator.http}/v1/artifacts/${sha256}`);
   const path = join(mesh.dir, `${sha256}.gguf`);
   writeFileSync(path, new Uint8Array(await answer.arrayBuffer()));
-  const { a } = readGgufAdapter(path).modules.get("blk.0.attn_q.weight")!;
-  if (new Set(a).size !== 1) throw new Error(`different numbers: ${a}`);
-  return a[0]!;
+  return readGgufAdapter(path).modules.get("blk.0.attn_q.weight")!;
+}
+
+/** B starts from nothing, and every number of it is the same in these tests. */
+async function numberOf(mesh: DemoMesh, version: VersionRecord): Promise<number> {
+  const { b } = await adapterOf(mesh, version);
+  if (new Set(b).size !== 1) throw new Error(`different numbers: ${b}`);
+  return b[0]!;
 }
 
 /** A model whose one matrix is full of ones. */
@@ -106,10 +112,6 @@ test("a version is rebuilt round by round without an edge, and its lineage says 
 test("a version is merged into the full-precision master, as a version of its own", async (t) => {
   const mesh = await startDemoMesh(t, { evaluate: () => 98 });
   await trained(mesh, 1);
-  const bare = await mesh.coordinator.post("/v1/models/demo/versions/2/merge", {
-    quantization: "f32",
-  });
-  t.is(bare.status, 412, "the base has no such matrix, and there is no master");
   const master = await uploadMaster(mesh);
   const merged = await mesh.coordinator.post("/v1/models/demo/versions/2/merge", {
     quantization: "f32",
@@ -124,9 +126,11 @@ test("a version is merged into the full-precision master, as a version of its ow
   writeFileSync(file, new Uint8Array(await answer.arrayBuffer()));
   const gguf = readGguf(file);
   const weights = gguf.tensors.get("blk.0.attn_q.weight")!;
-  // W is 1; every number of A and B is 2, the rank 2, and alpha twice that.
-  const expected = new Array(16).fill(1 + 2 * (2 * 2 + 2 * 2));
-  t.deepEqual([...dequantize(readTensorBytes(gguf, weights), weights.type)], expected);
+  const expected = new Float32Array(16).fill(1);
+  const { lineage } = await mesh.coordinator.get<{ lineage: VersionRecord[] }>("/v1/models/demo");
+  // Alpha is 4 and the rank 2.
+  addProduct(expected, await adapterOf(mesh, lineage[1]!), 2);
+  t.deepEqual(dequantize(readTensorBytes(gguf, weights), weights.type), expected);
   const view = await mesh.coordinator.get<LineageView>("/v1/models/demo/versions/3/lineage");
   t.is(view.contributors.length, 4, "they are in it still");
   const without = ["eu/eu-1"];

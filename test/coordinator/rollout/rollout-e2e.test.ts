@@ -1,5 +1,5 @@
-// A version's way to the edges: the coordinator as a process, real NATS, regions that speak the real
-// protocol and whose edges tell how versions do.
+// A version's way to the edges: the coordinator as a process, real NATS, regions that speak the
+// real protocol and whose edges tell how versions do.
 import { create } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
 import type { RolloutView } from "../../../coordinator/api/rollout-routes.ts";
@@ -48,7 +48,7 @@ const told = (version: string, requests: number, errors: number) =>
     ...{ model: "demo", version, requests: BigInt(requests), errors: BigInt(errors), sinceMs: 1n },
   });
 
-test("a good version goes over canaries and waves to every edge, and its rating is told", async (t) => {
+test("a good version goes over canaries and waves to every edge", async (t) => {
   const mesh = await setUp(t);
   const [us, eu] = mesh.regions;
   for (const region of mesh.regions) region.health = () => [told("demo@1", 90, 1)];
@@ -73,7 +73,7 @@ test("a good version goes over canaries and waves to every edge, and its rating 
   t.is((await mesh.model()).served, "demo@2");
 });
 
-test("a version that fails with callers is taken back by itself, and not served again", async (t) => {
+test("a version that fails with callers is taken back, and not served again", async (t) => {
   const mesh = await setUp(t);
   for (const region of mesh.regions) {
     region.health = (edge) => [

@@ -53,7 +53,7 @@ function setUp() {
 
 const complete: Script = ["started", 40, "tokens", 10, "tokens", 20, "tokens"];
 
-test("times are told as sums and counts: to the first token, and for each token after it", async (t) => {
+test("times are told as sums and counts, of the first token and of those after it", async (t) => {
   const { run, of } = setUp();
   await run(complete);
   await run(["started", 60, "tokens"]);
@@ -63,7 +63,7 @@ test("times are told as sums and counts: to the first token, and for each token 
   t.like(told, { tpotMsSum: 7.5, tpotCount: 1n });
 });
 
-test("a fault of this side is an error; a caller's own is none, and no request either", async (t) => {
+test("a fault of this side is an error; a caller's own is no request at all", async (t) => {
   const { run, of } = setUp();
   for (const code of ["engine-crashed", "internal", "unavailable", "link-lost"] as const) {
     await run(["started", 5, code]);
@@ -74,7 +74,7 @@ test("a fault of this side is an error; a caller's own is none, and no request e
   t.like(of("m@1"), { requests: 4n, errors: 4n });
 });
 
-test("a stream that fell silent until it was given up is an error, whoever gave it up", async (t) => {
+test("a stream that fell silent until it was given up is an error", async (t) => {
   const { run, of } = setUp();
   await run(["started", SILENT_MS - 1, "cancelled"]);
   t.like(of("m@1"), { requests: 0n });

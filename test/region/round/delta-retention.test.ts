@@ -19,7 +19,7 @@ test("the oldest go first: by number, by size, and by age", (t) => {
   t.deepEqual(roundsToForget(old, bounds, 9_000), ["a", "b"]);
 });
 
-test("what the coordinator hasn't got is kept, whatever the bounds; the rest ends up within them", (t) => {
+test("what the coordinator hasn't got is kept; the rest ends up within the bounds", (t) => {
   const rounds = fc.uniqueArray(
     fc.record({
       key: fc.string({ minLength: 1, maxLength: 4 }),

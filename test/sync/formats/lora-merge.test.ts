@@ -66,7 +66,7 @@ test("W + s·B·A of the known answer", (t) => {
   t.deepEqual([...weights], [1, 1.25, 0, 1.75, 3, 0.25, 1.75, 1.5, 1, 0, 1, -0.5]);
 });
 
-test("adapters are added to their matrices in full precision, by scale and alpha over rank", (t) => {
+test("adapters are added to their matrices by scale and alpha over rank", (t) => {
   const master = writeMaster("master.gguf");
   const one = writeAdapter("one.gguf", 2, 4);
   const two = writeAdapter("two.gguf", 3, 0);
