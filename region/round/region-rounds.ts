@@ -27,7 +27,7 @@ import { KeyPins } from "./key-pins.ts";
 import { MaskingDesk } from "./masking-desk.ts";
 import { createMeteredInbox } from "./metered-inbox.ts";
 import { faultOfOffer } from "./offer-check.ts";
-import { type PartialSources, sumPartial } from "./regional-partial.ts";
+import type { PartialSources } from "./regional-partial.ts";
 import { RoundArchive } from "./round-archive.ts";
 import { candidatesOf, type RoundMember } from "./round-candidates.ts";
 import type { RoundEffect } from "./round-decision.ts";
@@ -189,26 +189,19 @@ class Rounds implements RegionRounds {
   #perform(effect: RoundEffect, runner: RoundRunner): void {
     switch (effect.kind) {
       case "publish":
-        this.#publish(runner);
-        break;
+        return this.#publish(runner);
       case "command":
-        this.#run("telling an edge to train", tellToTrain(runner, effect.edge, this.#options));
-        break;
+        return this.#run("telling to train", tellToTrain(runner, effect.edge, this.#options));
       case "count-late":
-        this.#late.inc();
-        break;
+        return this.#late.inc();
       case "sum":
-        this.#run("summing", this.#sum(runner));
-        break;
+        return this.#run("summing", this.#sum(runner));
     }
   }
 
   async #sum(runner: RoundRunner): Promise<void> {
     try {
-      const sources = this.#sourcesOf(runner);
-      const partial = runner.state.offer.secureAggregation
-        ? await this.#masking.sum(runner.state, sources)
-        : await sumPartial(runner.state, sources);
+      const partial = await this.#masking.sum(runner.state, this.#sourcesOf(runner));
       runner.onEnd(this.#options.store.pin(sha256(partial.artifact!.sha256)));
       await runner.step({ kind: "summed", partial });
     } catch (thrown) {

@@ -20,7 +20,7 @@ const policy = {
   cooldownMs: z.int().min(0).max(COOLDOWN_MAX_MS).default(3_600_000),
 };
 
-/** A campaign's request without the model; checked when it is asked for, and again at each start. */
+/** A campaign's request without the model: checked when it is given, and again at each start. */
 const requestSchema = z.record(z.string(), z.json());
 
 export const scheduleRequestSchema = z.strictObject({

@@ -125,7 +125,7 @@ test("rounds start each time the period is over, with the request that was given
   coordinator.stop();
 });
 
-test("a schedule outlives its coordinator, and makes up for a turn it was away for once", async (t) => {
+test("a schedule outlives its coordinator, and makes up for what it missed once", async (t) => {
   const at = freshDir();
   const clock = new ManualClock();
   const before = await startCoordinator(at, clock);
