@@ -55,6 +55,8 @@ test("under endless load training gets its turns and nothing more", (t) => {
   const states = follow(Array.from({ length: 5000 }, () => [10, true] as const));
   const ranMs = states.filter(({ isPaused }) => !isPaused).length * 10;
   t.true(Math.abs(ranMs / 50_000 - 0.2) < 0.03, `${ranMs} of 50000 ms`);
+  const switches = states.filter(({ isPaused }, i) => isPaused !== states[i - 1]?.isPaused).length;
+  t.true(switches < 20, `${switches} switches: turns, not stutter`);
   t.true(states[0]!.isPaused && states[400]!.isPaused && !states[510]!.isPaused);
 });
 
