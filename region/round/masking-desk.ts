@@ -14,7 +14,7 @@ import { removeMasks } from "../../sync/secagg/unmasking.ts";
 import { expectedLayout } from "./expected-layout.ts";
 import { INVITE_WINDOW_MS } from "./invitation.ts";
 import { MaskingRun, type MaskingRunOptions } from "./masking-run.ts";
-import { type PartialSources, storeTensors } from "./regional-partial.ts";
+import { type PartialSources, storeTensors, sumPartial } from "./regional-partial.ts";
 import type { RoundRunner } from "./round-runner.ts";
 import { includedSeats, isConcluded, type RoundState } from "./round-state.ts";
 
@@ -55,11 +55,12 @@ export class MaskingDesk {
   }
 
   /**
-   * The sum of the included deltas, each weighing the same, as an artifact.
-   * Faults: `failed-precondition` when too few are left to take the masks off.
+   * The round's partial: what the rule makes of bare deltas; of masked ones the sum, in which each
+   * weighs the same. Faults: `failed-precondition` when too few are left to take the masks off.
    */
   async sum(state: RoundState, sources: PartialSources): Promise<Partial> {
     const { offer } = state;
+    if (!offer.secureAggregation) return await sumPartial(state, sources);
     const run = await this.#runOf(state);
     const seats = includedSeats(state);
     const included = seats.filter(({ edge }) => run.state.shares.has(edge));

@@ -3,7 +3,7 @@ import { Fault } from "../../proto/fault.ts";
 import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { modelPattern, namePattern, sha256Pattern } from "../../proto/ids.ts";
 import { formatFromWire } from "../../sync/delta/codec/delta-format.ts";
-import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
+import { type RoundRule, ruleOfWire } from "../../sync/strategy/wire-rule.ts";
 
 const RANK_MAX = 1024;
 const ROUND_MAX = 1_000_000;
@@ -22,13 +22,30 @@ export function faultOfOffer(offer: RoundOffer): string | null {
   return faultOfWire(offer);
 }
 
-function faultOfWire({ format, rule }: RoundOffer): string | null {
+function faultOfWire(offer: RoundOffer): string | null {
   try {
-    formatFromWire(format);
-    ruleOfWire(rule);
-    return null;
+    const { codec } = formatFromWire(offer.format);
+    return faultOfPrivacy(offer, codec, ruleOfWire(offer.rule));
   } catch (thrown) {
     if (thrown instanceof Fault) return thrown.message;
     throw thrown;
   }
+}
+
+/** A region that can't keep what an offer promises says so, whoever let the offer pass. */
+function faultOfPrivacy(
+  { secureAggregation, noise }: RoundOffer,
+  codec: string,
+  { combine: { combine }, lora }: RoundRule,
+): string | null {
+  const { clip = 0, multiplier = 0 } = noise ?? {};
+  if (noise && !(clip >= 0 && multiplier >= 0 && Number.isFinite(clip * multiplier))) {
+    return `noise of clip ${clip} and multiplier ${multiplier}`;
+  }
+  const isNoised = clip > 0;
+  if (!secureAggregation && !isNoised) return null;
+  const what = secureAggregation ? "secure aggregation" : "noise";
+  if (combine !== "mean") return `${what} excludes ${combine}: combine by mean`;
+  if (lora === "stack") return `${what} excludes stacks: average the factors, or freeze A`;
+  return secureAggregation && codec !== "f32" ? `${what} excludes the codec ${codec}` : null;
 }

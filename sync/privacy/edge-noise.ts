@@ -6,7 +6,7 @@ import { clipNorm, type TensorMap } from "../delta/tensor-map.ts";
 import { type Gaussian, gaussian } from "./gaussian.ts";
 import { addNoise } from "./noise.ts";
 
-/** Null when the offer asks for no noise at the edge. Faults: `invalid-argument` for bad numbers. */
+/** Null when the offer asks for none. Faults: `invalid-argument` for bad numbers. */
 export function edgeNoised(
   { noise }: Pick<RoundOffer, "noise">,
   delta: TensorMap,

@@ -129,7 +129,7 @@ export function isAgreed({ held }: MaskSecrets): boolean {
   return held.length > 1;
 }
 
-/** words += own mask ± the masks of each pair. Faults: `failed-precondition` before the agreement. */
+/** words += own mask ± each pair's. Faults: `failed-precondition` before the agreement. */
 export function maskWords(secrets: MaskSecrets, words: Uint32Array): void {
   if (!isAgreed(secrets)) throw new Fault("failed-precondition", "no masks are agreed");
   const own = secrets.keys!;

@@ -3,13 +3,15 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
 import type { Learning } from "../../../edge-node/learning/learning.ts";
 import {
   Bucket,
+  CombineRuleSchema,
+  DeltaCodec,
+  DeltaFormatSchema,
   type RegionRoundStatus,
-  type RoundOffer,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { MaskSecretsSchema } from "../../../proto/gen/isthmus/v1/secagg_pb.ts";
 import { sha256 } from "../../../proto/ids.ts";
@@ -44,9 +46,8 @@ test.after.always(async () => {
   rmSync(dir, { recursive: true });
 });
 
-const maskedOffer = (campaign: string, change: Partial<RoundOffer> = {}) => {
-  const { $typeName: _, ...fields } = change as RoundOffer;
-  return offerOf({ campaign, quorum: 3, secureAggregation: true, ...fields });
+const maskedOffer = (campaign: string, change: Parameters<typeof offerOf>[0] = {}) => {
+  return offerOf({ campaign, quorum: 3, secureAggregation: true, ...change });
 };
 const never = () => new Promise<void>(() => {});
 const deltaOf = (i: number) => deltaBetween(adapterOf(0), adapterOf(i));
@@ -213,4 +214,22 @@ test.serial("too many dropouts leave the sum masked, and the round says so", asy
   const status = await doneIn(region, "too-few");
   t.is(status.partial, undefined);
   t.regex(status.reason, /2 of 3 masked deltas came: too few to take the masks off/);
+});
+
+test.serial("a region refuses by name what can't hold together with masks", async (t) => {
+  const { region } = await startWorld(t, 1);
+  const reasonOf = async (campaign: string, change: Parameters<typeof offerOf>[0]) => {
+    return (await region.rounds.offer(maskedOffer(campaign, change))).reason;
+  };
+  for (const combine of ["krum", "median", "norm-bound", "robust"]) {
+    const rule = create(CombineRuleSchema, { combine, lora: "average" });
+    t.is(
+      await reasonOf(combine, { rule }),
+      `invalid offer: secure aggregation excludes ${combine}: combine by mean`,
+    );
+  }
+  const stack = create(CombineRuleSchema, { combine: "mean", lora: "stack" });
+  t.regex(await reasonOf("stack", { rule: stack }), /secure aggregation excludes stacks/);
+  const format = create(DeltaFormatSchema, { codec: DeltaCodec.INT8 });
+  t.regex(await reasonOf("int8", { format }), /excludes the codec int8/);
 });

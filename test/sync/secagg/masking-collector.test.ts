@@ -56,7 +56,7 @@ class World {
     this.state = stepMasking(this.state, input, this.nowMs);
   }
 
-  /** Answers until nobody answers any more, then lets a stage pass; again until masks are agreed. */
+  /** Answers until nobody answers any more, then lets a stage pass; until masks are agreed. */
   settle(): void {
     for (let i = 0; i < 200; i++) {
       const asks = [...asksOf(this.state)].filter(([edge, step]) => {
