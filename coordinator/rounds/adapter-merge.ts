@@ -157,7 +157,9 @@ function pulledRegions(campaign: CampaignState, round: RoundState): PulledRegion
 }
 
 function namesOf({ region, partial }: PulledRegion): string[] {
-  return partial.contributors.map((edge) => `${region}/${edge}`);
+  // `<edge>@<round>` is a late delta that an asynchronous round took over: the edge's all the same.
+  const edges = partial.contributors.map((name) => name.replace(/@\d+$/, ""));
+  return [...new Set(edges)].map((edge) => `${region}/${edge}`);
 }
 
 async function storeBytes(
