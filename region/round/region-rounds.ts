@@ -189,13 +189,17 @@ class Rounds implements RegionRounds {
   #perform(effect: RoundEffect, runner: RoundRunner): void {
     switch (effect.kind) {
       case "publish":
-        return this.#publish(runner);
+        this.#publish(runner);
+        break;
       case "command":
-        return this.#run("telling to train", tellToTrain(runner, effect.edge, this.#options));
+        this.#run("telling to train", tellToTrain(runner, effect.edge, this.#options));
+        break;
       case "count-late":
-        return this.#late.inc();
+        this.#late.inc();
+        break;
       case "sum":
-        return this.#run("summing", this.#sum(runner));
+        this.#run("summing", this.#sum(runner));
+        break;
     }
   }
 
