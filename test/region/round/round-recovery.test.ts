@@ -20,6 +20,7 @@ import type { RoundInput } from "../../../region/round/round-decision.ts";
 import { RoundRunner } from "../../../region/round/round-runner.ts";
 import { includedSeats } from "../../../region/round/round-state.ts";
 import { statusOfRound } from "../../../region/round/round-status.ts";
+import { systemClock } from "../../../runtime/clock.ts";
 import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { seededRandom } from "../../../sync/formats/seeded-random.ts";
@@ -160,7 +161,9 @@ const offerBy = async (offer: RoundOffer) => {
 /** One round, during which the region is killed `kills` times; the partial it ends with. */
 async function roundWithKills(regionDir: string, kills: number, seed: number) {
   const random = seededRandom(seed);
-  const offer = offerOf({ campaign: "kills", quorum: 3 });
+  // Far away: on a busy machine each new process takes its time.
+  const deadlineMs = BigInt(systemClock.now() + 1_800_000);
+  const offer = offerOf({ campaign: "kills", quorum: 3, deadlineMs });
   const deltas = edges.map((e, i) =>
     signedDelta(offer, e, keys[i]!, adapterOf(i), { examples: i + 1 }),
   );
