@@ -20,6 +20,7 @@ import type { TrainingJob, TrainingProgress, TrainingResult } from "../training/
 import { type UploadOutcome, uploadDelta } from "./delta-upload.ts";
 import { deltaPath, stagedResidualPath, type Trained, writeDelta } from "./delta-writer.ts";
 import type { MaskKeeper } from "./mask-keeper.ts";
+import { fetchPatiently } from "./patient-fetch.ts";
 import { formatExamples, type PrivateData, readPrivateSplit } from "./private-examples.ts";
 import type { ResidualStore } from "./residual-store.ts";
 import type { RoundJob } from "./round-job.ts";
@@ -107,7 +108,9 @@ async function train(
   data: PrivateData,
   options: RoundTrainingOptions,
 ): Promise<Trained> {
-  const { fetchArtifact, runTraining, signal, onProgress, clock } = options;
+  const { runTraining, signal, onProgress, clock } = options;
+  const patience = { ...options, deadlineMs: Number(offer.deadlineMs) };
+  const fetchArtifact = (artifact: Artifact) => fetchPatiently(artifact, patience);
   // Only what isn't held out; the copy is gone as soon as it was learned from.
   const examples = join(folder, "examples.jsonl");
   const newest = data.kept?.newest ?? 0;
