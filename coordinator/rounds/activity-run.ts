@@ -32,6 +32,7 @@ const OFFER_RETRY_MS = 1_000;
 /** An offer that was answered is told again so often: the region may have been replaced. */
 const OFFER_AGAIN_MS = 5_000;
 const PULL_TIMEOUT_MS = 120_000;
+const PULL_RETRY_MS = 1_000;
 const ROLLOUT_TIMEOUT_MS = 120_000;
 
 export interface ActivityRunOptions {
@@ -119,6 +120,7 @@ async function tellOffer(
   }
 }
 
+/** Edges were told that they count: a region that comes back from a crash is waited for. */
 async function pullPartial(
   { round, region, partial }: Activity & { kind: "pull" },
   { artifacts, clock, signal }: ActivityScope,
@@ -126,14 +128,23 @@ async function pullPartial(
   const { sha256, bytes } = partial.artifact;
   const late = new AbortController();
   const timer = clock.after(PULL_TIMEOUT_MS, () => late.abort());
+  const ended = AbortSignal.any([signal, late.signal]);
+  const target = { sha256: sha256 as Sha256, bytes };
+  let trouble = "";
   try {
-    await pullArtifact({ sha256: sha256 as Sha256, bytes }, [partial.http], artifacts, {
-      clock,
-      signal: AbortSignal.any([signal, late.signal]),
-    });
-    return { kind: "pulled", round, region };
-  } catch (thrown) {
-    const reason = `its partial can't be pulled: ${asFault(thrown).message}`;
+    for (;;) {
+      try {
+        await pullArtifact(target, [partial.http], artifacts, { clock, signal: ended });
+        return { kind: "pulled", round, region };
+      } catch (thrown) {
+        const fault = asFault(thrown);
+        if (trouble === "" || fault.code !== "cancelled") trouble = fault.message;
+        if (ended.aborted || !fault.retriable) throw fault;
+      }
+      await pause(clock, PULL_RETRY_MS, ended);
+    }
+  } catch {
+    const reason = `its partial can't be pulled: ${trouble}`;
     return { kind: "pull-failed", round, region, reason };
   } finally {
     timer.cancel();
