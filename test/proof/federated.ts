@@ -33,6 +33,9 @@ Takes about 15 minutes on two cores.
   --rounds N          (default 5)
   --steps N           of each edge in each round        (default 100)
   --learning-rate R   (default 4e-3)
+  --final-rate-share X  learning rate of the last round against it (default 0.2)
+  --rank N            of the adapter                    (default 16)
+  --batch N           (default 8)
   --svg FILE          (default federated.svg)
   --output FILE       the figures as JSON too
   --help              this text
@@ -42,6 +45,9 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "5" },
     steps: { type: "string", default: "100" },
     "learning-rate": { type: "string", default: "4e-3" },
+    "final-rate-share": { type: "string", default: "0.2" },
+    rank: { type: "string", default: "16" },
+    batch: { type: "string", default: "8" },
     svg: { type: "string", default: "federated.svg" },
     output: { type: "string" },
     help: { type: "boolean", default: false },
@@ -54,7 +60,14 @@ if (values.help) {
 }
 const rounds = Number(values.rounds);
 const steps = Number(values.steps);
-const learningRate = Number(values["learning-rate"]);
+const params = {
+  steps,
+  learningRate: Number(values["learning-rate"]),
+  finalRateShare: Number(values["final-rate-share"]),
+  rank: Number(values.rank),
+  alpha: 2 * Number(values.rank),
+  batch: Number(values.batch),
+};
 const names = Object.keys(heldOutSets()) as (keyof CommandSets)[];
 const regions = names.filter((name) => name !== "home");
 
@@ -79,7 +92,7 @@ const percent = (share: number | null | undefined) =>
 
 async function runRounds(mesh: TestMesh): Promise<CampaignState> {
   const coordinator = new CoordinatorClient(mesh.http("coordinator"), new AbortController().signal);
-  const order = { model: MODEL, rounds, params: { steps, learningRate } };
+  const order = { model: MODEL, rounds, params };
   let campaign = await coordinator.post<CampaignState>("/v1/campaigns", order);
   let told = 0;
   const path = `/v1/campaigns/${campaign.id}/events`;
