@@ -131,6 +131,7 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
   "learning-rate": trainKnob("learningRate", "of the first round"),
   "final-rate-share": trainKnob("finalRateShare", "learning rate of the last round against it"),
   "replay-share": trainKnob("replayShare", "share of each batch that is public replay"),
+  proximal: trainKnob("proximal", "FedProx: how strongly edges are held near the round's start"),
   "norm-max": trainKnob("normMax", "L2 norm beyond which a delta is quarantined; 0: none"),
   seed: trainKnob("seed", "what every random choice of the training follows from"),
 };

@@ -21,6 +21,8 @@ export const trainParamsSchema = z.strictObject({
   normMax: z.number().min(0),
   /** Trainable modules, e.g. attn_q; empty means all linear ones. */
   targets: z.array(z.string().min(1).max(64)).max(32),
+  /** FedProx: how strongly each edge is held near the round's start; 0 means not at all. */
+  proximal: z.number().min(0).default(0),
   seed: z.int().min(0),
 });
 export type TrainPlan = z.infer<typeof trainParamsSchema>;
@@ -42,6 +44,7 @@ export const trainDefaults: TrainPlan = {
   replayShare: 0.3,
   normMax: 0,
   targets: [],
+  proximal: 0,
   seed: 1,
 };
 
