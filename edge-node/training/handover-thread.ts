@@ -1,5 +1,5 @@
-// Hands adapters over in a thread of its own: they may be large, and an edge that serves has no time
-// to read and check them between two tokens.
+// Hands adapters over in a thread of its own: they may be large, and an edge that serves has no
+// time to read and check them between two tokens.
 
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
