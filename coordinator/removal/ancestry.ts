@@ -44,7 +44,7 @@ export function ancestryOf(catalogue: Pick<Catalogue, "version">, version: strin
   return { rounds, without: [...without].sort() };
 }
 
-/** `<region>/<edge>` of everyone whose delta is in it, each with the rounds, as `campaign/round`. */
+/** `<region>/<edge>` of everyone whose delta is in it, each with its rounds: `campaign/round`. */
 export function contributorsOf({ rounds, without }: Ancestry): ReadonlyMap<string, string[]> {
   const contributors = new Map<string, string[]>();
   for (const { origin } of rounds) {
