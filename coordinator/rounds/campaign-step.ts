@@ -247,7 +247,9 @@ function advanceOnce(campaign: CampaignState, round: RoundState, nowMs: number):
       const waiting = round.regions.some(({ phase }) => phase === "silent" || phase === "open");
       if (!waiting || isPast)
         return withPhase(withRound(campaign, withoutTheSilent(round)), "collecting");
-      const answered = round.regions.some(({ phase }) => phase !== "silent" && phase !== "excluded");
+      const answered = round.regions.some(
+        ({ phase }) => phase !== "silent" && phase !== "excluded",
+      );
       return answered && round.phase === "offered" ? withPhase(campaign, "training") : campaign;
     }
     case "collecting":

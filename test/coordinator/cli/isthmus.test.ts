@@ -109,7 +109,7 @@ test("a wrong command line is told in one line, with the way out, and exits with
   const cases: [string[], RegExp][] = [
     [
       ["launch"],
-      /^isthmus: there is no `isthmus launch` \(status, models, edges, data, rounds, route, chat\)\n/,
+      /^isthmus: there is no `isthmus launch` \(status, models, edges, data, rounds, .*\)\n/,
     ],
     [["rounds", "begin"], /^isthmus: there is no `isthmus rounds begin`/],
     [["--version"], /^isthmus: unknown option --version\n/],

@@ -50,7 +50,7 @@ test("past the round's deadline nobody asks any more", async (t) => {
   t.is(tries(), 5);
 });
 
-test("what no retry mends fails at once, and a round that is given up ends the waiting", async (t) => {
+test("what no retry mends fails at once; a round that is given up ends the waiting", async (t) => {
   const broken = fetching([new Fault("invalid-argument", "it hashes to something else")]);
   await t.throwsAsync(broken.path, { message: "it hashes to something else" });
   t.is(broken.tries(), 1);
