@@ -2,10 +2,14 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
 import test from "ava";
 import fc from "fast-check";
-import { DeltaManifestSchema } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
+import {
+  DeltaCodec,
+  DeltaFormatSchema,
+  DeltaManifestSchema,
+} from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
 import {
   type DeltaStatement,
   isManifestSigned,
@@ -82,6 +86,12 @@ test("no field of a signed manifest can be changed", (t) => {
     lossBefore: 0.2,
     lossAfter: 0.06,
     delta: undefined,
+    format: create(DeltaFormatSchema, { codec: DeltaCodec.INT8 }),
+    chunkBytes: 65_536,
+    chunkSha256: [new Uint8Array(32)],
+    targets: ["attn_q"],
+    noised: true,
+    masked: true,
   };
   for (const [field, value] of Object.entries(changes)) {
     const manifest = Object.assign(signManifest(statement, key), { [field]: value });
