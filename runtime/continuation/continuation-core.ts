@@ -233,8 +233,11 @@ function leave(state: StreamState, source: Source, fault: Fault): StreamEffect[]
   if (!fault.retriable && !(isRacing && source.isHedge)) return settle(state, fault);
   if (isRacing) return [];
   state.lastFault = fault;
-  // Being full is no failure; a stream that has begun comes back for a place, within its waits.
-  if (state.started === null || fault.code !== "overloaded") state.fruitless += 1;
+  // A stream that has begun comes back, within its waits, to sources that are full or could not be
+  // reached: neither is a failure of theirs, and in a small mesh all of them are tried in no time.
+  const isUnreached = fault.code === "link-lost" && source.started === null;
+  const isNoFailure = fault.code === "overloaded" || isUnreached;
+  if (state.started === null || !isNoFailure) state.fruitless += 1;
   const effects: StreamEffect[] = [];
   if (state.started !== null) {
     effects.push({ kind: "left", key: source.key, fault });

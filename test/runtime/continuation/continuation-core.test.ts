@@ -212,6 +212,22 @@ test("a stream that gets nowhere ends after a bounded number of sources", (t) =>
   t.is(attempts, defaultBounds.fruitlessMax);
 });
 
+test("a stream that has begun comes back to sources out of reach until it has waited enough", (t) => {
+  const state = createStream(promptRequest());
+  const cut = { kind: "failed", fault: new Fault("link-lost", "refused") } as const;
+  advance(state, { kind: "begin" });
+  advance(state, { kind: "picked", key: "a", edge: "a" });
+  advance(state, { kind: "event", attempt: 1, event: started("a") });
+  for (let attempt = 1; attempt <= defaultBounds.waitsMax; attempt += 1) {
+    advance(state, { ...cut, attempt });
+    t.is(advance(state, { kind: "nowhere", fault: null })[0]?.kind, "wait", `attempt ${attempt}`);
+    advance(state, { kind: "waited" });
+    advance(state, { kind: "picked", key: "a", edge: "a" });
+  }
+  advance(state, { ...cut, attempt: defaultBounds.waitsMax + 1 });
+  t.is(advance(state, { kind: "nowhere", fault: null })[0]?.kind, "settle");
+});
+
 test("a stream that has begun waits long for a place; a new one is refused at once", (t) => {
   const state = createStream(promptRequest());
   const full = { kind: "failed", fault: new Fault("overloaded", "full") } as const;
