@@ -8,6 +8,7 @@ import { firstComponents } from "../../sync/delta/rank-slice.ts";
 import { metadataNumber, metadataString } from "../../sync/formats/gguf-metadata.ts";
 import { type GgufFile, readGguf } from "../../sync/formats/gguf-reader.ts";
 import { initialAdapter } from "../../sync/formats/initial-adapter.ts";
+import { LINEAR_MODULES } from "../../sync/formats/linear-modules.ts";
 import {
   adapterRank,
   adapterTensors,
@@ -21,7 +22,6 @@ import {
   readPeftAdapter,
   writePeftAdapter,
 } from "../../sync/formats/peft-adapter.ts";
-import { LINEAR_MODULES } from "./llama-model.ts";
 import { ADAPTER_FOLDER } from "./trainer-contract.ts";
 import type { CompleteTrainingJob } from "./training-job.ts";
 

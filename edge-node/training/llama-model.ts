@@ -10,18 +10,6 @@ import {
 } from "../../sync/formats/gguf-metadata.ts";
 import type { GgufFile, GgufTensorInfo } from "../../sync/formats/gguf-reader.ts";
 
-/** The matrices of a layer that LoRA can adapt, by their GGUF names. */
-export const LINEAR_MODULES = [
-  "attn_q",
-  "attn_k",
-  "attn_v",
-  "attn_output",
-  "ffn_gate",
-  "ffn_up",
-  "ffn_down",
-] as const;
-export type LinearModule = (typeof LINEAR_MODULES)[number];
-
 /** The sizes of a llama model. */
 export interface LlamaShape {
   readonly embedding: number;

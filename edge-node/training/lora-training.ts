@@ -5,6 +5,7 @@ import path from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type GgufFile, readGguf } from "../../sync/formats/gguf-reader.ts";
+import { LINEAR_MODULES } from "../../sync/formats/linear-modules.ts";
 import { adapterRank, type LoraAdapter, requireFinite } from "../../sync/formats/lora-adapter.ts";
 import { readPeftAdapter, writePeftAdapter } from "../../sync/formats/peft-adapter.ts";
 import { TensorType } from "../../sync/formats/tensor-type.ts";
@@ -12,7 +13,7 @@ import { setAdapter, takeAdapter } from "./adapter-exchange.ts";
 import { type BatchSchedule, createBatchSchedule } from "./batch-schedule.ts";
 import { readExamples } from "./example-file.ts";
 import { type ExampleTokenizer, openExampleTokenizer } from "./example-tokenizer.ts";
-import { LINEAR_MODULES, type LlamaShape, readLlamaShape } from "./llama-model.ts";
+import { type LlamaShape, readLlamaShape } from "./llama-model.ts";
 import { RunCheckpoint } from "./run-checkpoint.ts";
 import { Trainer } from "./trainer.ts";
 import {

@@ -2,12 +2,12 @@
 
 import { Fault } from "../../proto/fault.ts";
 import type { GgufFile, GgufTensorInfo } from "../../sync/formats/gguf-reader.ts";
+import type { LinearModule } from "../../sync/formats/linear-modules.ts";
 import { elementCount, TensorType } from "../../sync/formats/tensor-type.ts";
 import type { GgmlFunctions } from "./ggml-library.ts";
 import { declareTensor, openContext, readFloats, writeTensor } from "./ggml-memory.ts";
 import type { Tensor } from "./gradient-tape.ts";
 import type { LoraPair } from "./llama-graph.ts";
-import type { LinearModule } from "./llama-model.ts";
 
 /** Which numbers are trained. */
 export type TrainingTarget =

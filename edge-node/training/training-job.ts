@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { Fault } from "../../proto/fault.ts";
-import { LINEAR_MODULES } from "./llama-model.ts";
+import { LINEAR_MODULES } from "../../sync/formats/linear-modules.ts";
 import { learningShape, problemsOf, type TrainingMetrics } from "./trainer-contract.ts";
 
 export type { TrainingMetrics, TrainingProgress } from "./trainer-contract.ts";

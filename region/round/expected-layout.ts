@@ -5,18 +5,8 @@ import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { layoutOf, type TensorLayout } from "../../sync/delta/tensor-map.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
+import { LINEAR_MODULES } from "../../sync/formats/linear-modules.ts";
 import { readSafetensors } from "../../sync/formats/safetensors.ts";
-
-/** All linear modules of a llama block: what an empty list of targets means. */
-const LINEAR_MODULES = [
-  "attn_q",
-  "attn_k",
-  "attn_v",
-  "attn_output",
-  "ffn_gate",
-  "ffn_up",
-  "ffn_down",
-] as const;
 
 export async function expectedLayout(
   offer: RoundOffer,

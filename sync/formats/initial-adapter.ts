@@ -3,19 +3,9 @@
 // training changed can make it again.
 
 import type { GgufFile } from "./gguf-reader.ts";
+import { LINEAR_MODULES } from "./linear-modules.ts";
 import type { LoraAdapter, LoraModule } from "./lora-adapter.ts";
 import { seededRandom } from "./seeded-random.ts";
-
-/** All linear modules of a llama block: what an empty list of modules means. */
-const LINEAR_MODULES = [
-  "attn_q",
-  "attn_k",
-  "attn_v",
-  "attn_output",
-  "ffn_gate",
-  "ffn_up",
-  "ffn_down",
-] as const;
 
 export interface InitialAdapterOptions {
   readonly rank: number;

@@ -1,9 +1,9 @@
 // The gradients of our own reverse mode against central finite differences, on real ggml.
 import test from "ava";
-import { LINEAR_MODULES } from "../../../edge-node/training/llama-model.ts";
 import { Trainer, type TrainerOptions } from "../../../edge-node/training/trainer.ts";
 import type { TokenSequence } from "../../../edge-node/training/training-batch.ts";
 import { readGguf } from "../../../sync/formats/gguf-reader.ts";
+import { LINEAR_MODULES } from "../../../sync/formats/linear-modules.ts";
 import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 import { TensorType } from "../../../sync/formats/tensor-type.ts";
 import { temporaryFolder, writeTinyModel } from "./tiny-model.ts";

@@ -2,10 +2,10 @@
 // components of a rank that an edge can't afford, on real ggml.
 import test from "ava";
 import { setAdapter, takeAdapter } from "../../../edge-node/training/adapter-exchange.ts";
-import { LINEAR_MODULES } from "../../../edge-node/training/llama-model.ts";
 import { Trainer, type TrainerOptions } from "../../../edge-node/training/trainer.ts";
 import type { TokenSequence } from "../../../edge-node/training/training-batch.ts";
 import { readGguf } from "../../../sync/formats/gguf-reader.ts";
+import { LINEAR_MODULES } from "../../../sync/formats/linear-modules.ts";
 import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 import { TensorType } from "../../../sync/formats/tensor-type.ts";
 import { temporaryFolder, writeTinyModel } from "./tiny-model.ts";

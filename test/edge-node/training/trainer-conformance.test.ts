@@ -5,7 +5,6 @@ import fs from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import test from "ava";
-import { LINEAR_MODULES } from "../../../edge-node/training/llama-model.ts";
 import { BUILT_IN_TRAINER, runTraining } from "../../../edge-node/training/run-training.ts";
 import {
   CONTRACT_VERSION,
@@ -17,6 +16,7 @@ import { Fault } from "../../../proto/fault.ts";
 import { firstComponents } from "../../../sync/delta/rank-slice.ts";
 import { readGguf } from "../../../sync/formats/gguf-reader.ts";
 import { initialAdapter } from "../../../sync/formats/initial-adapter.ts";
+import { LINEAR_MODULES } from "../../../sync/formats/linear-modules.ts";
 import {
   adapterRank,
   adapterTensors,

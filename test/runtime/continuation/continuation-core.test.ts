@@ -212,7 +212,7 @@ test("a stream that gets nowhere ends after a bounded number of sources", (t) =>
   t.is(attempts, defaultBounds.fruitlessMax);
 });
 
-test("a stream that has begun comes back to sources out of reach until it has waited enough", (t) => {
+test("a begun stream comes back to sources out of reach until it has waited enough", (t) => {
   const state = createStream(promptRequest());
   const cut = { kind: "failed", fault: new Fault("link-lost", "refused") } as const;
   advance(state, { kind: "begin" });
