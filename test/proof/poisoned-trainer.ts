@@ -8,7 +8,11 @@ import { join, resolve } from "node:path";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { BUILT_IN_TRAINER } from "../../edge-node/training/run-training.ts";
 import { ADAPTER_FOLDER, type TrainerJob } from "../../edge-node/training/trainer-contract.ts";
-import { DeltaManifestSchema, TrainCommandSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import {
+  DeltaCodec,
+  DeltaManifestSchema,
+  TrainCommandSchema,
+} from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { planChunks } from "../../sync/delta/chunks.ts";
 import { signManifest } from "../../sync/delta/delta-manifest.ts";
 import { openSigningKey } from "../../sync/delta/signing-key.ts";
@@ -77,7 +81,7 @@ async function forge(job: TrainerJob, attack: Attack): Promise<void> {
         bytes: BigInt(bytes.length),
         name: "delta.safetensors",
       },
-      ...{ chunkBytes, chunkSha256: [...hashes] },
+      ...{ chunkBytes, chunkSha256: [...hashes], format: { codec: DeltaCodec.F32 } },
     },
     key,
   );
