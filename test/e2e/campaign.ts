@@ -19,26 +19,38 @@ export interface CallerLog {
   readonly versions: readonly string[];
 }
 
+export interface CampaignOrder {
+  readonly rounds: number;
+  readonly params?: object;
+}
+
+/** Starts a campaign on the demo model and returns its last state. */
+export async function followCampaign(
+  coordinator: CoordinatorClient,
+  order: CampaignOrder,
+  onChange: (campaign: CampaignState) => void = () => {},
+): Promise<CampaignState> {
+  const body = { model: "commands", ...order };
+  let campaign = await coordinator.post<CampaignState>("/v1/campaigns", body);
+  const path = `/v1/campaigns/${campaign.id}/events`;
+  for await (const state of coordinator.follow<CampaignState>(path)) {
+    campaign = state;
+    onChange(state);
+  }
+  return campaign;
+}
+
 /** Runs a campaign to its end. Throws when a stream of the caller breaks. */
 export async function runCampaign(
   mesh: TestMesh,
-  order: { rounds: number; params?: object },
+  order: CampaignOrder,
   onChange: (campaign: CampaignState) => void = () => {},
 ): Promise<CampaignRun> {
   const stop = new AbortController();
   const coordinator = new CoordinatorClient(mesh.http("coordinator"), stop.signal);
   const caller = callWithoutBreak(mesh.grpc("us"), stop.signal);
   try {
-    const started = await coordinator.post<CampaignState>("/v1/campaigns", {
-      model: "commands",
-      ...order,
-    });
-    let campaign = started;
-    const path = `/v1/campaigns/${started.id}/events`;
-    for await (const state of coordinator.follow<CampaignState>(path)) {
-      campaign = state;
-      onChange(state);
-    }
+    const campaign = await followCampaign(coordinator, order, onChange);
     stop.abort();
     return { campaign, caller: await caller };
   } finally {

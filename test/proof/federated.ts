@@ -2,9 +2,9 @@
 // the model doesn't know, beside what averaging A and B would have given from the same deltas, and
 // what training on all data in one place reaches. Prints a table, draws an SVG, exits 1 when the
 // federated model is too far behind or a region has gained nothing.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { Evaluation, VersionRecord } from "../../coordinator/catalogue/model-record.ts";
 import { CoordinatorClient } from "../../coordinator/cli/coordinator-client.ts";
@@ -17,6 +17,7 @@ import {
 import { exactMatch, openEngineLibrary } from "../../deploy/demo-model/served-model.ts";
 import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
 import type { LoraAdapter } from "../../sync/formats/lora-adapter.ts";
+import { followCampaign } from "../e2e/campaign.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
 import { adapterStateOf, averageFactorsOf } from "./averaged-factors.ts";
 import { drawLearning, type LearningLine } from "./learning-picture.ts";
@@ -92,17 +93,13 @@ const percent = (share: number | null | undefined) =>
 
 async function runRounds(mesh: TestMesh): Promise<CampaignState> {
   const coordinator = new CoordinatorClient(mesh.http("coordinator"), new AbortController().signal);
-  const order = { model: MODEL, rounds, params };
-  let campaign = await coordinator.post<CampaignState>("/v1/campaigns", order);
   let told = 0;
-  const path = `/v1/campaigns/${campaign.id}/events`;
-  for await (const state of coordinator.follow<CampaignState>(path)) {
-    campaign = state;
-    for (const round of campaign.past.slice(told)) {
+  const campaign = await followCampaign(coordinator, { rounds, params }, ({ past }) => {
+    for (const round of past.slice(told)) {
       say(`round ${round.number} ${round.phase}: ${tableCells(sharesOf(round.evaluations))}`);
       told = round.number;
     }
-  }
+  });
   if (campaign.phase !== "finished") throw new Error(`the campaign ended: ${campaign.reason}`);
   return campaign;
 }
@@ -185,13 +182,13 @@ function report(course: Course, central: Shares): void {
     say(`${label.padEnd(7)}  ${cells}  ${percent(meanOf(shares)).padStart(5)}   ${averaged}`);
   }
   say(`central  ${tableCells(central).padEnd(52)}  ${percent(meanOf(central)).padStart(5)}`);
-  mkdirSync(dirname(join(process.cwd(), values.svg)), { recursive: true });
+  mkdirSync(dirname(resolve(values.svg)), { recursive: true });
   const picture = drawLearning(
     "Exact match of the served model, by federated round",
     linesOf(course, central),
   );
   writeFileSync(values.svg, picture);
-  say(`drawn: ${values.svg} (${readFileSync(values.svg).length} bytes)`);
+  say(`drawn: ${values.svg} (${picture.length} bytes)`);
   if (values.output !== undefined) {
     writeFileSync(values.output, JSON.stringify({ ...course, central }, null, 2));
   }

@@ -8,11 +8,12 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { VersionRecord } from "../../coordinator/catalogue/model-record.ts";
 import { CoordinatorClient } from "../../coordinator/cli/coordinator-client.ts";
-import type { CampaignState, RoundState } from "../../coordinator/rounds/campaign-state.ts";
+import type { RoundState } from "../../coordinator/rounds/campaign-state.ts";
 import { makeDialectHeldOut, makeHomeHeldOut } from "../../deploy/demo-model/datasets.ts";
 import { exactMatch, openEngineLibrary } from "../../deploy/demo-model/served-model.ts";
 import type { Sha256 } from "../../proto/ids.ts";
 import { createArtifactStore } from "../../sync/artifact/artifact-store.ts";
+import { followCampaign } from "../e2e/campaign.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
 import { type Attack, attacks } from "./poisoned-trainer.ts";
 
@@ -59,13 +60,10 @@ async function runUnder(mesh: TestMesh): Promise<Outcome> {
   const coordinator = new CoordinatorClient(mesh.http("coordinator"), new AbortController().signal);
   await coordinator.post(`/v1/models/${MODEL}/rollout`, { version: `${MODEL}@1` });
   const order = {
-    model: MODEL,
     rounds: Number(values.rounds),
     params: { steps: Number(values.steps) },
   };
-  let campaign = await coordinator.post<CampaignState>("/v1/campaigns", order);
-  const path = `/v1/campaigns/${campaign.id}/events`;
-  for await (const state of coordinator.follow<CampaignState>(path)) campaign = state;
+  const campaign = await followCampaign(coordinator, order);
   const named: string[] = [];
   for (const { number, phase, reason } of campaign.past) {
     if (phase !== "promoted") named.push(`round ${number} was ${phase}: ${reason}`);
