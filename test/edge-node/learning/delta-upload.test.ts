@@ -1,13 +1,11 @@
 // A delta's way to a real region over a link that breaks again and again, and turns bits: it
 // arrives whole, once, and no sound byte is sent twice because of a cut.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { uploadDelta } from "../../../edge-node/learning/delta-upload.ts";
 import { systemClock } from "../../../runtime/clock.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { planChunks } from "../../../sync/delta/chunks.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import type { TensorMap } from "../../../sync/delta/tensor-map.ts";
@@ -22,24 +20,12 @@ import {
   signedDelta,
   startRegion,
 } from "../../region/round/round-fixture.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "isthmus-delta-upload-"));
+const { dir, nats } = await linkedNats();
 const key = openSigningKey(join(dir, "key.pem"));
 const members = [{ edge: "us-1", models: [MODEL], publicKey: key.publicKey }];
 const INPUTS = 40_000;
-let server: NatsTopology;
-let nats: NatsLink;
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-});
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
-});
-
 /** An adapter of several chunks. */
 function wideAdapter(seed: number): TensorMap {
   const random = seededRandom(seed);

@@ -1,7 +1,6 @@
 // An edge's part in a round, against a real region over real NATS and HTTP: it trains, signs and
 // hands in; goes on after a kill; says no for a reason; and lets nothing private out.
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import test from "ava";
@@ -18,7 +17,6 @@ import {
 import { edgeId, regionId } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import { statusOfRound } from "../../../region/round/round-status.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { deltaBetween, normOf } from "../../../sync/delta/tensor-map.ts";
 import {
   adapterOf,
@@ -28,7 +26,7 @@ import {
   startRegion,
 } from "../../region/round/round-fixture.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import {
   linesOf,
   privateDataOf,
@@ -40,19 +38,7 @@ import {
 } from "./learning-fixture.ts";
 
 const region = regionId("us");
-const dir = mkdtempSync(join(tmpdir(), "isthmus-learning-"));
-let server: NatsTopology;
-let nats: NatsLink;
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-});
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
-});
-
+const { dir, nats } = await linkedNats();
 let folder = 0;
 const freshDir = () => join(dir, `case-${++folder}`);
 const memberOf = (edge: string, { publicKey }: Learning) => ({ edge, models: [MODEL], publicKey });

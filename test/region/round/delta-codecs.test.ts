@@ -1,13 +1,10 @@
 // Rounds in every codec over real NATS and HTTP: each delta is written as the round says, or kept
 // out, and what is summed is what the edges meant, within the codec's error.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { Bucket, DeltaCodec } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { sha256 } from "../../../proto/ids.ts";
 import { statusOfRound } from "../../../region/round/round-status.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { decodeBrainFloats, encodeBrainFloats } from "../../../sync/delta/codec/brain-float.ts";
 import {
   type CodecFormat,
@@ -21,10 +18,10 @@ import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { normOf, type TensorMap } from "../../../sync/delta/tensor-map.ts";
 import { readSafetensors, type SafeTensor } from "../../../sync/formats/safetensors.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import { adapterOf, handIn, MODEL, offerOf, signedDelta, startRegion } from "./round-fixture.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "isthmus-delta-codecs-"));
+const { dir, nats } = await linkedNats();
 const names = ["us-1", "us-2"];
 const keys = names.map((edge) => openSigningKey(join(dir, `${edge}.pem`)));
 const members = names.map((edge, i) => ({
@@ -32,18 +29,6 @@ const members = names.map((edge, i) => ({
   models: [MODEL],
   publicKey: keys[i]!.publicKey,
 }));
-let server: NatsTopology;
-let nats: NatsLink;
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-});
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
-});
-
 /** What anybody reads who gets the numbers in this format. */
 const lossy: Record<CodecFormat["codec"], (data: Float32Array) => Float32Array> = {
   f32: (data) => data,

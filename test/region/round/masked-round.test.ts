@@ -1,7 +1,6 @@
 // Secure aggregation over real NATS and HTTP: the region gets the sum and nothing else, with edges
 // that drop out, edges that are killed, and a region that is killed in the middle.
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
@@ -16,13 +15,12 @@ import {
 import { MaskSecretsSchema } from "../../../proto/gen/isthmus/v1/secagg_pb.ts";
 import { sha256 } from "../../../proto/ids.ts";
 import { statusOfRound } from "../../../region/round/round-status.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { deltaBetween } from "../../../sync/delta/tensor-map.ts";
 import { readSafetensors } from "../../../sync/formats/safetensors.ts";
 import { isAgreed } from "../../../sync/secagg/masking-party.ts";
 import { scriptedTrainer, startEdge } from "../../edge-node/learning/learning-fixture.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import {
   adapterOf,
   bytesOf,
@@ -33,19 +31,7 @@ import {
 } from "./round-fixture.ts";
 
 const DEADLINE_MS = 60_000;
-const dir = mkdtempSync(join(tmpdir(), "isthmus-masked-"));
-let server: NatsTopology;
-let nats: NatsLink;
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-});
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
-});
-
+const { dir, nats } = await linkedNats();
 const maskedOffer = (campaign: string, change: Parameters<typeof offerOf>[0] = {}) => {
   return offerOf({ campaign, quorum: 3, secureAggregation: true, ...change });
 };

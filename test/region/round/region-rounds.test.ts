@@ -1,7 +1,6 @@
 // A region's round over real NATS and HTTP: from the offer to the partial that the coordinator
 // takes, with everything that edges may send in between.
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import test from "ava";
@@ -20,12 +19,11 @@ import { BAD_CHUNKS_MAX } from "../../../region/round/delta-inbox.ts";
 import { retentionDefaults } from "../../../region/round/delta-retention.ts";
 import { ROUNDS_OPEN_MAX } from "../../../region/round/round-archive.ts";
 import type { RoundMember } from "../../../region/round/round-candidates.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { mergePartials } from "../../../sync/aggregate/merge-partials.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { readSafetensors } from "../../../sync/formats/safetensors.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import {
   adapterOf,
   deltaUrl,
@@ -42,21 +40,17 @@ import {
 const { roundsMax: ROUNDS_KEPT } = retentionDefaults;
 
 const region = regionId("us");
-const dir = mkdtempSync(join(tmpdir(), "isthmus-region-rounds-"));
+const { dir, nats } = await linkedNats();
 const keys = ["us-1", "us-2", "us-3"].map((edge) => openSigningKey(join(dir, `${edge}.pem`)));
 const members = keys.map(({ publicKey }, i) => ({
   edge: `us-${i + 1}`,
   models: [MODEL],
   publicKey,
 }));
-let server: NatsTopology;
-let nats: NatsLink;
 /** Commands that reached each edge. */
 const told = new Map<string, RoundOffer[]>();
 
 test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
   for (const { edge } of members) {
     told.set(edge, []);
     nats.subscribe(subjects.train(region, edgeId(edge)), ({ body, respond }) => {
@@ -64,12 +58,6 @@ test.before(async () => {
       respond?.(toBinary(TrainReplySchema, create(TrainReplySchema, { accepted: true })));
     });
   }
-});
-
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
 });
 
 interface Quarantine {

@@ -1,9 +1,8 @@
 // Poisoned rounds through a real region: whoever sends nonsense is quarantined by name, whoever
 // sends a lie is left out by name, and what the others learned goes on.
 import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
 import {
   Bucket,
@@ -11,18 +10,17 @@ import {
   RegionRoundStatusSchema,
   type RoundOffer,
   RoundOfferSchema,
-  TrainReplySchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { edgeId, regionId, sha256 } from "../../../proto/ids.ts";
+import { regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { normOf, type TensorMap } from "../../../sync/delta/tensor-map.ts";
 import { readSafetensors } from "../../../sync/formats/safetensors.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import { flipped, honest, start, thousandfold } from "../../sync/strategy/tier-fixture.ts";
 import {
+  acceptTraining,
   bytesOf,
   handIn,
   hashOf,
@@ -36,31 +34,15 @@ import {
 const region = regionId("us");
 const RANK = 4;
 const ALPHA = 8;
-const dir = mkdtempSync(join(tmpdir(), "isthmus-robust-round-"));
+const { dir, nats } = await linkedNats();
 const edges = ["us-1", "us-2", "us-3", "us-4", "us-5", "us-6"];
 const keys = edges.map((edge) => openSigningKey(join(dir, `${edge}.pem`)));
 const members = edges.map((edge, i) => {
   return { edge, models: [MODEL], publicKey: keys[i]!.publicKey };
 });
 const startBytes = bytesOf(start);
-let server: NatsTopology;
-let nats: NatsLink;
 
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-  for (const edge of edges) {
-    nats.subscribe(subjects.train(region, edgeId(edge)), ({ respond }) => {
-      respond?.(toBinary(TrainReplySchema, create(TrainReplySchema, { accepted: true })));
-    });
-  }
-});
-
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
-});
+acceptTraining(nats, region, edges);
 
 const offer = (campaign: string, count: number, change: object = {}): RoundOffer =>
   offerOf({

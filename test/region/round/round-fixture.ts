@@ -3,15 +3,17 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { create, type MessageInitShape, toJson } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary, toJson } from "@bufbuild/protobuf";
 import type { Artifact } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
   type DeltaManifest,
   DeltaManifestSchema,
   type RoundOffer,
   RoundOfferSchema,
+  TrainReplySchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { regionId } from "../../../proto/ids.ts";
+import { edgeId, type RegionId, regionId } from "../../../proto/ids.ts";
+import { subjects } from "../../../proto/subjects.ts";
 import { createRegionRounds, type RegionRounds } from "../../../region/round/region-rounds.ts";
 import type { RoundMember } from "../../../region/round/round-candidates.ts";
 import { roundRoutes } from "../../../region/round/round-routes.ts";
@@ -115,6 +117,14 @@ export function signedDelta(
 /** What an edge says of a delta, for tests that look at nothing else of it; unsigned. */
 export const manifestOf = (edge: string): DeltaManifest =>
   create(DeltaManifestSchema, { edge, examples: 10, delta: { sha256: hashOf(Buffer.from(edge)) } });
+
+/** In the place of these edges, says yes to whatever they are told to train. */
+export function acceptTraining(nats: NatsLink, region: RegionId, edges: readonly string[]): void {
+  const accepted = toBinary(TrainReplySchema, create(TrainReplySchema, { accepted: true }));
+  for (const edge of edges) {
+    nats.subscribe(subjects.train(region, edgeId(edge)), ({ respond }) => respond?.(accepted));
+  }
+}
 
 export interface RunningRegion {
   readonly rounds: RegionRounds;

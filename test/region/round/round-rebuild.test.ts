@@ -1,6 +1,4 @@
 // A round summed again without an edge, over real NATS: as if that edge had never taken part.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import test from "ava";
@@ -8,14 +6,14 @@ import {
   RebuildReplySchema,
   RebuildRequestSchema,
 } from "../../../proto/gen/isthmus/v1/removal_pb.ts";
-import { type RoundOffer, TrainReplySchema } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { edgeId, regionId } from "../../../proto/ids.ts";
+import type { RoundOffer } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { regionId } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { eventually } from "../../support/eventually.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import {
+  acceptTraining,
   adapterOf,
   handIn,
   MODEL,
@@ -26,28 +24,12 @@ import {
 } from "./round-fixture.ts";
 
 const region = regionId("us");
-const dir = mkdtempSync(join(tmpdir(), "isthmus-rebuild-"));
+const { dir, nats } = await linkedNats();
 const names = ["us-1", "us-2", "us-3"];
 const keys = names.map((edge) => openSigningKey(join(dir, `${edge}.pem`)));
 const members = names.map((edge, i) => ({ edge, models: [MODEL], publicKey: keys[i]!.publicKey }));
-let server: NatsTopology;
-let nats: NatsLink;
 
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-  for (const edge of names) {
-    nats.subscribe(subjects.train(region, edgeId(edge)), ({ respond }) => {
-      respond?.(toBinary(TrainReplySchema, create(TrainReplySchema, { accepted: true })));
-    });
-  }
-});
-
-test.after.always(async () => {
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
-});
+acceptTraining(nats, region, names);
 
 /** A round in which these edges handed in their deltas. */
 async function playRound(running: RunningRegion, offer: RoundOffer, edges: readonly string[]) {

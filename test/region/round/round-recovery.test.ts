@@ -1,8 +1,7 @@
 // What a region acknowledged it never loses and never counts twice, wherever it is killed.
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
@@ -21,30 +20,20 @@ import { RoundRunner } from "../../../region/round/round-runner.ts";
 import { includedSeats } from "../../../region/round/round-state.ts";
 import { statusOfRound } from "../../../region/round/round-status.ts";
 import { systemClock } from "../../../runtime/clock.ts";
-import { connectNats, type NatsLink } from "../../../runtime/nats/connection.ts";
 import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { seededRandom } from "../../../sync/formats/seeded-random.ts";
 import { eventually } from "../../support/eventually.ts";
+import { linkedNats } from "../../support/linked-nats.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
-import { type NatsTopology, startNatsServer } from "../../support/nats-topology.ts";
 import { adapterOf, handIn, MODEL, offerOf, signedDelta, startRegion } from "./round-fixture.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "isthmus-recovery-"));
+const { dir, nats, servers } = await linkedNats();
 const edges = ["us-1", "us-2", "us-3"];
 const keys = edges.map((edge) => openSigningKey(join(dir, `${edge}.pem`)));
 const children = new Set<ChildProcessByStdio<Writable, Readable, null>>();
-let server: NatsTopology;
-let nats: NatsLink;
 
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-});
 test.after.always(async () => {
   for (const child of children) child.kill("SIGKILL");
-  await nats?.close();
-  await server?.stop();
-  rmSync(dir, { recursive: true });
 });
 
 test("wherever the log is cut, acknowledged deltas are there and count once", async (t) => {
@@ -137,7 +126,7 @@ async function spawnRegion(regionDir: string): Promise<RegionProcess> {
     models: [MODEL],
     publicKey: Buffer.from(keys[i]!.publicKey).toString("hex"),
   }));
-  const config = JSON.stringify({ dir: regionDir, servers: server.urls("central"), members });
+  const config = JSON.stringify({ dir: regionDir, servers, members });
   const script = join(import.meta.dirname, "region-process.ts");
   const child = spawn(process.execPath, [script, config], { stdio: ["pipe", "pipe", "inherit"] });
   children.add(child);

@@ -1,6 +1,4 @@
 // Rounds that start by themselves: by a durable clock, once a turn, and by drift as policy says.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import test from "ava";
@@ -18,29 +16,15 @@ import { Fault } from "../../../../proto/fault.ts";
 import { RegionSummarySchema } from "../../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { sha256 } from "../../../../proto/ids.ts";
 import { silentLog } from "../../../../runtime/log.ts";
-import { connectNats, type NatsLink } from "../../../../runtime/nats/connection.ts";
 import { createArtifactStore } from "../../../../sync/artifact/artifact-store.ts";
 import { hashOf } from "../../../region/round/round-fixture.ts";
+import { linkedNats } from "../../../support/linked-nats.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
-import { startNatsServer } from "../../../support/nats-topology.ts";
 
 /** Each second of it is looked at: short, for the test's sake. */
 const TURN_MS = 60_000;
-const dir = mkdtempSync(join(tmpdir(), "isthmus-schedules-"));
-let server: Awaited<ReturnType<typeof startNatsServer>>;
-let nats: NatsLink;
+const { dir, nats } = await linkedNats();
 let folders = 0;
-
-test.before(async () => {
-  server = await startNatsServer();
-  nats = await connectNats({ servers: server.urls("central"), name: "test" });
-});
-
-test.after.always(async () => {
-  await nats?.close();
-  await server?.[Symbol.asyncDispose]();
-  rmSync(dir, { recursive: true, force: true });
-});
 
 function freshDir(): string {
   folders += 1;
