@@ -14,6 +14,8 @@ export const subjects = {
   /** RegionSummary, region to the other regions and the coordinator. */
   summary: (region: RegionId) => `isthmus.summary.${region}`,
   summaries: "isthmus.summary.*",
+  /** RegionInstance, each process of a region that runs as a pair, to the others. */
+  pair: (region: RegionId) => `isthmus.pair.${region}`,
   /** RoundOffer request, coordinator to region; answered with RegionRoundStatus. */
   roundOffer: (region: RegionId) => `isthmus.round.${region}.offer`,
   /** RegionRoundStatus, region to coordinator. */

@@ -37,7 +37,15 @@ const listener = z
 
 export const regionConfigSchema = z.strictObject({
   name: regionName,
-  /** Everything that this region keeps. */
+  /**
+   * Which of the region's coordinators this is, where it runs as a pair: each has another name, and
+   * all have the same `dir`. One without is "a", and takes it that it is alone.
+   */
+  instance: z
+    .string()
+    .regex(/^[a-z0-9]{1,16}$/, "must be 1 to 16 of a-z and 0-9")
+    .optional(),
+  /** Everything that this region keeps; the instances of a region share it. */
   dir: z.string().min(1),
   http: listener,
   grpc: listener,
@@ -45,6 +53,8 @@ export const regionConfigSchema = z.strictObject({
   advertise: z
     .strictObject({ http: httpAddress.optional(), grpc: grpcAddress.optional() })
     .prefault({}),
+  /** Where the other instances reach this one, if that isn't where it listens. */
+  own: z.strictObject({ http: httpAddress.optional(), grpc: grpcAddress.optional() }).prefault({}),
   nats: z.array(z.string().min(1)).min(1),
   /** JetStream domain of the region's own server; the region's name when left out. */
   natsDomain: z.string().regex(namePattern).optional(),
