@@ -15,7 +15,9 @@ import {
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { planChunks } from "../../sync/delta/chunks.ts";
 import { signManifest } from "../../sync/delta/delta-manifest.ts";
+import { modulesOfLayout } from "../../sync/delta/rank-slice.ts";
 import { openSigningKey } from "../../sync/delta/signing-key.ts";
+import { layoutOf } from "../../sync/delta/tensor-map.ts";
 import { metadataNumber } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
 import { adapterTensors } from "../../sync/formats/lora-adapter.ts";
@@ -66,7 +68,8 @@ async function forge(job: TrainerJob, attack: Attack): Promise<void> {
   const edge = job.output.split("/").at(-5) ?? "";
   const region = edge.replace(/-\d+$/, "");
   const key = openSigningKey(resolve(folder, "../../signing-key.pem"));
-  const bytes = encodeSafetensors(forgedDelta(job));
+  const delta = forgedDelta(job);
+  const bytes = encodeSafetensors(delta);
   const { chunkBytes, hashes } = planChunks(bytes);
   const round = attack === "replay" ? offer!.round - 1 : offer!.round;
   const manifest = signManifest(
@@ -82,6 +85,7 @@ async function forge(job: TrainerJob, attack: Attack): Promise<void> {
         name: "delta.safetensors",
       },
       ...{ chunkBytes, chunkSha256: [...hashes], format: { codec: DeltaCodec.F32 } },
+      targets: [...modulesOfLayout(layoutOf(delta.tensors))],
     },
     key,
   );

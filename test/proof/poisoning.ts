@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { VersionRecord } from "../../coordinator/catalogue/model-record.ts";
 import { CoordinatorClient } from "../../coordinator/cli/coordinator-client.ts";
+import { table } from "../../coordinator/cli/terminal.ts";
 import type { RoundState } from "../../coordinator/rounds/campaign-state.ts";
 import { makeDialectHeldOut, makeHomeHeldOut } from "../../deploy/demo-model/datasets.ts";
 import { exactMatch, openEngineLibrary } from "../../deploy/demo-model/served-model.ts";
@@ -23,7 +24,8 @@ const EDGES = 6;
 const TAKEN_OVER = "us-6";
 /** Points of exact match that an attack may cost, mean of both sets. */
 const LOSS_POINTS_MAX = 1;
-const HELD_OUT = 400;
+/** Prompts of each set: with both, the difference of two runs is known to about 0.3 points. */
+const HELD_OUT = 1000;
 
 const { values } = parseArgs({
   options: {
@@ -39,6 +41,8 @@ const wanted = attacks.filter((attack) => {
 
 interface Outcome {
   readonly exact: number;
+  /** Held-out prompts that are not answered exactly. */
+  readonly mistakes: ReadonlySet<string>;
   /** Where the record names the attack. */
   readonly named: readonly string[];
 }
@@ -69,7 +73,8 @@ async function runUnder(mesh: TestMesh): Promise<Outcome> {
     if (phase !== "promoted") named.push(`round ${number} was ${phase}: ${reason}`);
     named.push(...(await marksOf(coordinator, campaign.id, number)));
   }
-  return { exact: await exactOf(mesh, coordinator, campaign.good.version), named };
+  const mistakes = await mistakesOf(mesh, coordinator, campaign.good.version);
+  return { exact: 100 * (1 - mistakes.size / (2 * HELD_OUT)), mistakes, named };
 }
 
 /** What the record of a round says of the edge, when it isn't that its delta was summed. */
@@ -92,8 +97,8 @@ async function marksOf(coordinator: CoordinatorClient, campaign: string, number:
   return [...buckets, ...leftOut, ...quarantined];
 }
 
-/** Mean of the base domain and the region's dialect, as served. */
-async function exactOf(mesh: TestMesh, coordinator: CoordinatorClient, version: string) {
+/** Of the base domain and the region's dialect, as served. */
+async function mistakesOf(mesh: TestMesh, coordinator: CoordinatorClient, version: string) {
   const path = `/v1/models/${MODEL}`;
   const { lineage } = await coordinator.get<{ lineage: VersionRecord[] }>(path);
   const record = lineage.find((one) => one.version === version);
@@ -103,8 +108,22 @@ async function exactOf(mesh: TestMesh, coordinator: CoordinatorClient, version: 
     store.path(artifact.sha256 as Sha256),
   );
   const sets = { home: makeHomeHeldOut(HELD_OUT), media: makeDialectHeldOut("media", HELD_OUT) };
-  const { home, media } = await exactMatch(library, { modelPath: BASE, adapterPaths }, sets);
-  return (100 * (home + media)) / 2;
+  const mistakes = new Set<string>();
+  await exactMatch(library, { modelPath: BASE, adapterPaths }, sets, ({ prompt }) => {
+    mistakes.add(prompt);
+  });
+  return mistakes;
+}
+
+/** Points that the second run lost, and the standard error: the same prompts were asked in both. */
+function lossBetween(clean: Outcome, attacked: Outcome) {
+  const newlyWrong = attacked.mistakes.difference(clean.mistakes).size;
+  const newlyRight = clean.mistakes.difference(attacked.mistakes).size;
+  const changed = newlyWrong + newlyRight;
+  const net = newlyWrong - newlyRight;
+  const asked = 2 * HELD_OUT;
+  const error = Math.sqrt(changed - net ** 2 / asked);
+  return { points: (100 * net) / asked, error: (100 * error) / asked };
 }
 
 const library = await openEngineLibrary();
@@ -126,13 +145,19 @@ try {
   await library.dispose();
   rmSync(scratch, { recursive: true, force: true });
 }
-const clean = outcomes.get("clean")!.exact;
-const missed = [...outcomes].flatMap(([attack, { exact, named }]) => {
+const clean = outcomes.get("clean")!;
+const rows = [...outcomes].map(([attack, outcome]) => {
+  const { points, error } = lossBetween(clean, outcome);
+  const loss = attack === "clean" ? "-" : `${points.toFixed(1)} ± ${error.toFixed(1)}`;
+  return [attack, outcome.exact.toFixed(1), loss, outcome.named[0] ?? "-"];
+});
+say(`\n${table(["attack", "exact %", "points lost", "in the record"], rows)}`);
+const missed = [...outcomes].flatMap(([attack, outcome]) => {
   if (attack === "clean") return [];
-  const lost = clean - exact;
+  const { points } = lossBetween(clean, outcome);
   return [
-    ...(lost > LOSS_POINTS_MAX ? [`${attack} costs ${lost.toFixed(1)} points`] : []),
-    ...(named.length === 0 ? [`${attack} stands nowhere in the record`] : []),
+    ...(points > LOSS_POINTS_MAX ? [`${attack} costs ${points.toFixed(1)} points`] : []),
+    ...(outcome.named.length === 0 ? [`${attack} stands nowhere in the record`] : []),
   ];
 });
 for (const line of missed) say(`MISSED: ${line}`);
