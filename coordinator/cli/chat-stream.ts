@@ -3,8 +3,8 @@ import { z } from "zod";
 import { Fault } from "../../proto/fault.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import type { CommandScope } from "./command.ts";
-import { refusalOf } from "./coordinator-client.ts";
 import { EventReader } from "./event-reader.ts";
+import { refusalOf } from "./role-request.ts";
 
 export interface ChatTurn {
   readonly role: "system" | "user" | "assistant";

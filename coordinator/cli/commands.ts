@@ -7,6 +7,7 @@ import { modelsCommand } from "./models-command.ts";
 import { roundsCommand } from "./rounds-command.ts";
 import { routeCommand } from "./route-command.ts";
 import { statusCommand } from "./status-command.ts";
+import { wanCommand } from "./wan-command.ts";
 
 export const commands: Command = {
   name: "isthmus",
@@ -20,6 +21,7 @@ export const commands: Command = {
     roundsCommand,
     routeCommand,
     chatCommand,
+    wanCommand,
   ],
   examples: [
     "isthmus status",

@@ -1,6 +1,7 @@
 // The coordinator's operator API, as the command calls it.
-import { Fault, isFaultCode } from "../../proto/fault.ts";
+import { Fault } from "../../proto/fault.ts";
 import { EventReader } from "./event-reader.ts";
+import { requestRole } from "./role-request.ts";
 
 const REQUEST_TIMEOUT_MS = 30_000;
 
@@ -53,29 +54,12 @@ export class CoordinatorClient {
     return (await response.json()) as T;
   }
 
-  async #send(method: string, path: string, body: string | undefined, signal: AbortSignal) {
+  #send(method: string, path: string, body: string | undefined, signal: AbortSignal) {
     const init = {
       method,
       signal,
       ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),
     };
-    const response = await fetch(new URL(path, this.address), init).catch((thrown: unknown) => {
-      const message = `the coordinator at ${this.address} does not answer`;
-      throw new Fault("unavailable", message, { cause: thrown });
-    });
-    if (!response.ok) throw await refusalOf(response);
-    return response;
-  }
-}
-
-/** What a role refused a request with. */
-export async function refusalOf(response: Response): Promise<Fault> {
-  const text = await response.text();
-  try {
-    const { error } = JSON.parse(text) as { error: { code?: string; message?: string } };
-    const code = error.code ?? "internal";
-    return new Fault(isFaultCode(code) ? code : "internal", error.message ?? text);
-  } catch {
-    return new Fault("internal", `${response.url} answered ${response.status}`);
+    return requestRole("the coordinator", this.address, path, init);
   }
 }

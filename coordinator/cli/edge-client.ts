@@ -1,8 +1,7 @@
 // One edge's own HTTP interface, as the command calls it. It never goes through the mesh: what is
 // private to an edge is given to that edge alone.
-import { Fault } from "../../proto/fault.ts";
-import { refusalOf } from "./coordinator-client.ts";
 import { checkedUrl, findEdges, type MeshSearch } from "./mesh-file.ts";
+import { requestRole } from "./role-request.ts";
 import { UsageError } from "./usage-error.ts";
 
 const REQUEST_TIMEOUT_MS = 120_000;
@@ -20,12 +19,7 @@ export class EdgeClient {
   async request<T>(method: string, path: string, body?: string | Uint8Array<ArrayBuffer>) {
     const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
     const init = { method, signal, ...(body !== undefined && { body }) };
-    const response = await fetch(new URL(path, this.address), init).catch((thrown: unknown) => {
-      throw new Fault("unavailable", `the edge at ${this.address} does not answer`, {
-        cause: thrown,
-      });
-    });
-    if (!response.ok) throw await refusalOf(response);
+    const response = await requestRole("the edge", this.address, path, init);
     return (await response.json()) as T;
   }
 }

@@ -7,6 +7,7 @@ import { Fault } from "../../proto/fault.ts";
 import { UsageError } from "./usage-error.ts";
 
 const COORDINATOR_VARIABLE = "ISTHMUS_COORDINATOR";
+const WAN_VARIABLE = "ISTHMUS_WAN";
 const FOLDER = ".isthmus";
 const FILE = "mesh.json";
 
@@ -25,6 +26,7 @@ export type MeshFile = z.infer<typeof meshSchema>;
 
 export interface MeshSearch {
   readonly coordinator?: string | undefined;
+  readonly wan?: string | undefined;
   readonly dir?: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
@@ -34,12 +36,23 @@ export interface MeshSearch {
 export function findCoordinator(search: MeshSearch): string {
   const given = search.coordinator ?? search.env[COORDINATOR_VARIABLE];
   if (given !== undefined) return checkedUrl(given, "--coordinator");
-  const mesh = readMesh(search);
-  const http = mesh?.processes.find(({ role }) => role === "coordinator")?.http;
-  if (http !== undefined) return http;
+  const [coordinator] = addressesOf(readMesh(search), "coordinator");
+  if (coordinator !== undefined) return coordinator.http;
   throw new UsageError(
     "isthmus: no coordinator is known here",
     `Start a mesh with \`npm start\`, or give --coordinator URL or ${COORDINATOR_VARIABLE}.`,
+  );
+}
+
+/** The emulated network's address. Faults: UsageError when nothing says where it is. */
+export function findWan(search: MeshSearch): string {
+  const given = search.wan ?? search.env[WAN_VARIABLE];
+  if (given !== undefined) return checkedUrl(given, "--wan");
+  const [wan] = addressesOf(readMesh(search), "wan");
+  if (wan !== undefined) return wan.http;
+  throw new UsageError(
+    "isthmus: no emulated network is known here",
+    `Start a mesh with \`npm start -- --wan\`, or give --wan URL or ${WAN_VARIABLE}.`,
   );
 }
 
