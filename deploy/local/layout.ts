@@ -43,6 +43,8 @@ export interface MeshShape {
 }
 
 export interface RoleAddress {
+  /** The address of its own that it listens on. */
+  readonly listenHost: string;
   readonly httpPort: number;
   readonly grpcPort: number;
   readonly http: string;
@@ -165,6 +167,7 @@ function address(base: number): RoleAddress {
   const httpPort = base + OFFSET.http;
   const grpcPort = base + OFFSET.grpc;
   return {
+    listenHost: LOOPBACK,
     httpPort,
     grpcPort,
     http: `http://${LOOPBACK}:${httpPort}`,

@@ -3,13 +3,10 @@ import { availableParallelism } from "node:os";
 import { CENTRAL } from "../nats/config.ts";
 import { ANYBODY, wired } from "../nats/wiring.ts";
 import type { PrivateData } from "./examples.ts";
-import type {
-  CoordinatorLayout,
-  EdgeLayout,
-  MeshLayout,
-  RegionLayout,
-  RoleAddress,
-} from "./layout.ts";
+import type { EdgeLayout, MeshLayout, RegionLayout, RoleAddress } from "./layout.ts";
+
+/** What of a mesh its roles' configurations depend on, wherever it runs. */
+export type RoleLayout = Pick<MeshLayout, "shape" | "coordinator" | "regions">;
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -20,7 +17,6 @@ export interface RoleOverrides {
   readonly edge?: JsonObject;
 }
 
-const LOOPBACK = "127.0.0.1";
 /** Of the regions that `npm start` makes by default; another stands for its own name alone. */
 const jurisdictions: Readonly<Record<string, readonly string[]>> = {
   us: ["us"],
@@ -30,7 +26,7 @@ const jurisdictions: Readonly<Record<string, readonly string[]>> = {
 /** More threads than this gain an edge of the demo model nothing. */
 const ENGINE_THREADS_MAX = 4;
 
-export function coordinatorConfig(layout: MeshLayout, overrides: RoleOverrides): JsonObject {
+export function coordinatorConfig(layout: RoleLayout, overrides: RoleOverrides): JsonObject {
   const { coordinator } = layout;
   return {
     dir: coordinator.dir,
@@ -43,7 +39,7 @@ export function coordinatorConfig(layout: MeshLayout, overrides: RoleOverrides):
 }
 
 export function regionConfig(
-  layout: MeshLayout,
+  layout: RoleLayout,
   region: RegionLayout,
   overrides: RoleOverrides,
 ): JsonObject {
@@ -70,7 +66,7 @@ export function regionConfig(
 }
 
 export function edgeConfig(
-  layout: MeshLayout,
+  layout: RoleLayout,
   region: RegionLayout,
   edge: EdgeLayout,
   privateData: Readonly<Record<string, PrivateData>>,
@@ -94,23 +90,24 @@ export function edgeConfig(
   };
 }
 
-/** What a role says of its addresses: where `from` is to find it. */
-function advertised({ shape: { via } }: MeshLayout, from: string, { http, grpc }: RoleAddress) {
-  if (via === undefined) return {};
+/** What a role says of its addresses: where `from` is to find it, if that isn't where it listens. */
+function advertised({ shape: { via } }: RoleLayout, from: string, place: RoleAddress) {
+  const { listenHost, http, grpc } = place;
+  if (via === undefined && new URL(http).hostname === listenHost) return {};
   return { advertise: { http: wired(via, from, http), grpc: wired(via, from, grpc) } };
 }
 
 function natsOf(
-  { shape: { via } }: MeshLayout,
+  { shape: { via } }: RoleLayout,
   from: string,
   { natsUrls }: { readonly natsUrls: readonly string[] },
 ): string[] {
   return natsUrls.map((url) => wired(via, from, url));
 }
 
-function listeners({ httpPort, grpcPort }: CoordinatorLayout | RegionLayout | EdgeLayout) {
+function listeners({ listenHost, httpPort, grpcPort }: RoleAddress) {
   return {
-    http: { host: LOOPBACK, port: httpPort },
-    grpc: { host: LOOPBACK, port: grpcPort },
+    http: { host: listenHost, port: httpPort },
+    grpc: { host: listenHost, port: grpcPort },
   };
 }

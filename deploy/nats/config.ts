@@ -9,7 +9,7 @@ export const CENTRAL = "central";
 
 export type NatsServerKind = "g" | "j";
 
-/** The ports of one site's pair, all on the loopback address. */
+/** The ports of one site's pair. */
 export interface NatsSitePorts {
   readonly coreClient: number;
   readonly coreGateway: number;
@@ -19,10 +19,18 @@ export interface NatsSitePorts {
   readonly jetstreamMonitor: number;
 }
 
+/** Where a site's pair runs when each server has a host of its own. */
+export interface NatsSiteHosts {
+  readonly core: string;
+  readonly jetstream: string;
+}
+
 /** A region, or central, with the ports of its pair. */
 export interface NatsSite {
   readonly region: string;
   readonly ports: NatsSitePorts;
+  /** Left out, both are on this machine, and nothing beyond it reaches them. */
+  readonly hosts?: NatsSiteHosts;
 }
 
 /** One server to run: its text of configuration and where it will answer. */
@@ -42,6 +50,7 @@ export interface NatsServerPlan {
 
 /** Where nothing but this machine reaches. */
 const LOOPBACK = "127.0.0.1";
+const EVERY_ADDRESS = "0.0.0.0";
 /** Enough for records and logs of rounds; models and deltas never go through JetStream. */
 const JETSTREAM_STORE_MAX = "1GB";
 const JETSTREAM_MEMORY_MAX = "64MB";
@@ -65,27 +74,32 @@ export function natsServerPlans(
 }
 
 /** The servers a role of that site connects to, the nearest to JetStream first. */
-export function natsUrls({ ports }: NatsSite): string[] {
-  return [clientUrl(ports.jetstreamClient), clientUrl(ports.coreClient)];
+export function natsUrls({ ports, hosts }: NatsSite): string[] {
+  return [
+    clientUrl(hosts?.jetstream, ports.jetstreamClient),
+    clientUrl(hosts?.core, ports.coreClient),
+  ];
 }
 
 function corePlan(
-  { region, ports }: NatsSite,
+  site: NatsSite,
   sites: readonly NatsSite[],
   via: Wiring | undefined,
 ): NatsServerPlan {
+  const { region, ports, hosts } = site;
+  const at = listenAddress(site);
   const name = serverName(region, "g");
   const peers = sites
-    .filter((site) => site.region !== region)
-    .map((site) => ({ peer: site.region, url: wired(via, name, gatewayUrl(site)) }))
+    .filter((other) => other.region !== region)
+    .map((other) => ({ peer: other.region, url: wired(via, name, gatewayUrl(other)) }))
     .map(({ peer, url }) => `    { name: ${quoted(peer)}, url: "${url}" }\n`);
   const config = `server_name: ${quoted(`${region}-g`)}
-listen: "${LOOPBACK}:${ports.coreClient}"
-http: "${LOOPBACK}:${ports.coreMonitor}"
-leafnodes { listen: "${LOOPBACK}:${ports.coreLeaf}"${advertise(via, ports.coreLeaf)} }
+listen: "${at}:${ports.coreClient}"
+http: "${at}:${ports.coreMonitor}"
+leafnodes { listen: "${at}:${ports.coreLeaf}"${advertise(via, hosts?.core, ports.coreLeaf)} }
 gateway {
   name: ${quoted(region)}
-  listen: "${LOOPBACK}:${ports.coreGateway}"${advertise(via, ports.coreGateway)}
+  listen: "${at}:${ports.coreGateway}"${advertise(via, hosts?.core, ports.coreGateway)}
   gateways: [
 ${peers.join("")}  ]
 }
@@ -94,8 +108,8 @@ ${COMMON}${accounts("")}`;
     name,
     region,
     kind: "g",
-    url: clientUrl(ports.coreClient),
-    monitorUrl: `http://${LOOPBACK}:${ports.coreMonitor}`,
+    url: clientUrl(hosts?.core, ports.coreClient),
+    monitorUrl: `http://${hosts?.core ?? LOOPBACK}:${ports.coreMonitor}`,
     ports: {
       client: ports.coreClient,
       gateway: ports.coreGateway,
@@ -106,16 +120,15 @@ ${COMMON}${accounts("")}`;
   };
 }
 
-function jetstreamPlan(
-  { region, ports }: NatsSite,
-  storeDir: string,
-  via: Wiring | undefined,
-): NatsServerPlan {
+function jetstreamPlan(site: NatsSite, storeDir: string, via: Wiring | undefined): NatsServerPlan {
+  const { region, ports, hosts } = site;
+  const at = listenAddress(site);
   const name = serverName(region, "j");
-  const remote = `nats-leaf://app:app@${wired(via, name, `${LOOPBACK}:${ports.coreLeaf}`)}`;
+  const core = `${hosts?.core ?? LOOPBACK}:${ports.coreLeaf}`;
+  const remote = `nats-leaf://app:app@${wired(via, name, core)}`;
   const config = `server_name: ${quoted(`${region}-j`)}
-listen: "${LOOPBACK}:${ports.jetstreamClient}"
-http: "${LOOPBACK}:${ports.jetstreamMonitor}"
+listen: "${at}:${ports.jetstreamClient}"
+http: "${at}:${ports.jetstreamMonitor}"
 jetstream {
   store_dir: ${quoted(join(storeDir, region))}
   domain: ${quoted(region)}
@@ -131,8 +144,8 @@ ${COMMON}${accounts("jetstream: enabled, ")}`;
     name,
     region,
     kind: "j",
-    url: clientUrl(ports.jetstreamClient),
-    monitorUrl: `http://${LOOPBACK}:${ports.jetstreamMonitor}`,
+    url: clientUrl(hosts?.jetstream, ports.jetstreamClient),
+    monitorUrl: `http://${hosts?.jetstream ?? LOOPBACK}:${ports.jetstreamMonitor}`,
     ports: { client: ports.jetstreamClient, monitor: ports.jetstreamMonitor },
     config,
   };
@@ -151,17 +164,25 @@ function serverName(region: string, kind: NatsServerKind): string {
   return `nats-${region}-${kind}`;
 }
 
-/** Servers tell each other their addresses: what they tell must not lead past the wiring. */
-function advertise(via: Wiring | undefined, port: number): string {
-  return via === undefined ? "" : `\n  advertise: "${via(ANYBODY, `${LOOPBACK}:${port}`)}"`;
+function listenAddress({ hosts }: NatsSite): string {
+  return hosts === undefined ? LOOPBACK : EVERY_ADDRESS;
 }
 
-function clientUrl(port: number): string {
-  return `nats://${LOOPBACK}:${port}`;
+/**
+ * Servers tell each other their addresses: what they tell must not lead past the wiring, and not
+ * to an address of the host that others don't reach.
+ */
+function advertise(via: Wiring | undefined, host: string | undefined, port: number): string {
+  if (via === undefined && host === undefined) return "";
+  return `\n  advertise: "${wired(via, ANYBODY, `${host ?? LOOPBACK}:${port}`)}"`;
 }
 
-function gatewayUrl({ ports }: NatsSite): string {
-  return `nats://${LOOPBACK}:${ports.coreGateway}`;
+function clientUrl(host: string | undefined, port: number): string {
+  return `nats://${host ?? LOOPBACK}:${port}`;
+}
+
+function gatewayUrl({ ports, hosts }: NatsSite): string {
+  return `nats://${hosts?.core ?? LOOPBACK}:${ports.coreGateway}`;
 }
 
 /** A string in nats-server's configuration language. */

@@ -80,3 +80,18 @@ test("with a wiring, servers find each other only where it says, and are told so
   t.true(asked.includes("nats-us-j > 127.0.0.1:9102"));
   t.true(asked.includes("anybody > 127.0.0.1:9101"));
 });
+
+test("on hosts of their own, servers listen everywhere and are found by their hosts' names", (t) => {
+  const hosted = ["us", "eu"].map((region) => ({
+    ...site(region, 9100),
+    hosts: { core: `nats-${region}-g`, jetstream: `nats-${region}-j` },
+  }));
+  const [core, jetstream] = natsServerPlans(hosted, "/data");
+  t.true(core?.config.includes('{ name: "eu", url: "nats://nats-eu-g:9101" }'));
+  t.true(core?.config.includes('listen: "0.0.0.0:9101"\n  advertise: "nats-us-g:9101"'));
+  t.is(core?.monitorUrl, "http://nats-us-g:9103");
+  t.true(jetstream?.config.includes("nats-leaf://app:app@nats-us-g:9102"));
+  t.true(jetstream?.config.includes('listen: "0.0.0.0:9104"'));
+  t.is(jetstream?.url, "nats://nats-us-j:9104");
+  t.deepEqual(natsUrls(hosted[0]!), ["nats://nats-us-j:9104", "nats://nats-us-g:9100"]);
+});
