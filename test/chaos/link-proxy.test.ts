@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import test from "ava";
 import fc from "fast-check";
+import { UNDERWAY_BYTES_MAX } from "../../deploy/wan/pipe.ts";
 import { eventually } from "../support/eventually.ts";
 import { ManualClock } from "../support/manual-clock.ts";
-import { DELAYED_BYTES_MAX } from "./link-connection.ts";
 import { LinkProxy } from "./link-proxy.ts";
 
 /** A server that keeps what it heard from each connection, and a link to it. */
@@ -195,9 +195,9 @@ test("a delay holds a bounded number of bytes back: the sender waits", async (t)
   // Far more than the link and the sockets' own buffers hold together.
   const megabytes = 64;
   for (let count = 0; count < megabytes; count += 1) client.write(Buffer.alloc(1 << 20, "x"));
-  await eventually("the sender's bytes pile up", () => client.writableLength > DELAYED_BYTES_MAX);
+  await eventually("the sender's bytes pile up", () => client.writableLength > UNDERWAY_BYTES_MAX);
   await set.settle();
-  t.true(client.writableLength > DELAYED_BYTES_MAX, "and stay there while nothing may arrive");
+  t.true(client.writableLength > UNDERWAY_BYTES_MAX, "and stay there while nothing may arrive");
   await eventually("all of it arrives in the end", () => {
     clock.advance(100);
     return server.text.length === megabytes << 20;

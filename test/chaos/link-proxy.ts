@@ -2,11 +2,15 @@
 // can make that link slow, silent in one or both directions, or broken.
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
+import { HeldBytes, type Passage } from "../../deploy/wan/pipe.ts";
+import { RelayedConnection } from "../../deploy/wan/relayed-connection.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import type { Random } from "../../runtime/random.ts";
-import { LinkConnection } from "./link-connection.ts";
 
 const LOOPBACK = "127.0.0.1";
+/** Under way through one link; beyond, senders wait. */
+const HELD_BYTES_MAX = 64 << 20;
+const PIECE_BYTES_MAX = 64 << 10;
 /** Connections through one link at once; more are reset at the door. */
 const CONNECTIONS_MAX = 1024;
 
@@ -34,25 +38,22 @@ export interface LinkProxyOptions {
   readonly random?: Random;
 }
 
-/** What each connection of a link asks for, at every chunk. */
-export interface LinkState {
-  readonly clock: Clock;
-  readonly random: Random;
-  forward: Flow;
-  backward: Flow;
-}
-
 export class LinkProxy implements AsyncDisposable {
   readonly target: string;
-  readonly #state: LinkState;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #held = new HeldBytes(HELD_BYTES_MAX);
   readonly #server: Server;
-  readonly #connections = new Set<LinkConnection>();
+  readonly #connections = new Set<RelayedConnection>();
+  #forward: Flow = pass;
+  #backward: Flow = pass;
   #isCut = false;
 
   private constructor(options: LinkProxyOptions) {
     this.target = options.target;
     const { clock = systemClock, random = () => 0 } = options;
-    this.#state = { clock, random, forward: pass, backward: pass };
+    this.#clock = clock;
+    this.#random = random;
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) =>
       this.#accept(socket),
     );
@@ -120,8 +121,8 @@ export class LinkProxy implements AsyncDisposable {
   }
 
   #flow(direction: Direction, flow: Flow): void {
-    if (direction !== "backward") this.#state.forward = flow;
-    if (direction !== "forward") this.#state.backward = flow;
+    if (direction !== "backward") this.#forward = flow;
+    if (direction !== "forward") this.#backward = flow;
     for (const connection of [...this.#connections]) connection.follow();
   }
 
@@ -131,10 +132,41 @@ export class LinkProxy implements AsyncDisposable {
       socket.resetAndDestroy();
       return;
     }
-    const connection = new LinkConnection(socket, this.target, this.#state, () =>
-      this.#connections.delete(connection),
-    );
+    const connection = new RelayedConnection({
+      near: socket,
+      target: this.target,
+      passages: {
+        forward: this.#passage(() => this.#forward),
+        backward: this.#passage(() => this.#backward),
+        setOut: () => 0,
+      },
+      clock: this.#clock,
+      held: this.#held,
+      onClose: () => this.#connections.delete(connection),
+    });
     this.#connections.add(connection);
     connection.follow();
+  }
+
+  /** One way of one connection, under whatever flow is the link's at the time. */
+  #passage(flowNow: () => Flow): Passage {
+    const random = this.#random;
+    let arriveMs = 0;
+    return {
+      get isHeld() {
+        return flowNow().kind === "hold";
+      },
+      pieceBytesMax: PIECE_BYTES_MAX,
+      send(nowMs) {
+        const flow = flowNow();
+        const delayMs = flow.kind === "delay" ? flow.ms + random() * flow.jitterMs : 0;
+        arriveMs = Math.max(nowMs + delayMs, arriveMs);
+        return { departMs: nowMs, arriveMs };
+      },
+      restart() {
+        arriveMs = 0;
+      },
+      arrived() {},
+    };
   }
 }
