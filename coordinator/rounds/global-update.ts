@@ -47,8 +47,11 @@ export interface GlobalUpdate {
 export async function updateGlobal(input: GlobalUpdateInput): Promise<GlobalUpdate> {
   const plan = serverOf(input.campaign.strategy);
   const merged = keepFrozen(input, await meanOf(input, plan));
-  // The mean itself is FedAvg at rate 1, with nothing lost to a detour over differences.
-  if (plan.server === "fedavg" && plan.learningRate === 1) return { tensors: merged, memory: null };
+  // FedAvg over stacks has gone its way in products. At rate 1 it is the mean itself, with nothing
+  // lost to a detour over differences.
+  if (plan.server === "fedavg" && (plan.learningRate === 1 || isStacked(input))) {
+    return { tensors: merged, memory: null };
+  }
   const start = vectorsOf(input.start ?? new Map(), merged);
   const delta = new Map(
     [...merged].map(([name, { data }]) => {
@@ -66,7 +69,11 @@ export async function updateGlobal(input: GlobalUpdateInput): Promise<GlobalUpda
   return { tensors: keepFrozen(input, tensors), memory: hasMemory ? state : null };
 }
 
-/** The start moved by the mean update. */
+function isStacked({ partials }: GlobalUpdateInput): boolean {
+  return partials.some(({ kind }) => kind === "stack");
+}
+
+/** The start moved by the mean update; by FedAvg's rate times that where the edges sent stacks. */
 async function meanOf(input: GlobalUpdateInput, plan: ServerPlan): Promise<TensorMap> {
   const { campaign, round, start, partials, privacy } = input;
   const kinds = new Set(partials.map(({ kind }) => kind));
@@ -80,7 +87,9 @@ async function meanOf(input: GlobalUpdateInput, plan: ServerPlan): Promise<Tenso
   const { tensors } = await mergeStacks(start, partials, {
     scale: alpha / rank,
     // An optimizer's memory is of coordinates, so they must stay; else edges of a lower rank gain.
-    order: plan.server === "fedavg" ? "largest-first" : "like-start",
+    ...(plan.server === "fedavg"
+      ? { order: "largest-first", rate: plan.learningRate }
+      : { order: "like-start" }),
   });
   return tensors;
 }

@@ -21,6 +21,8 @@ export interface StackMergeOptions {
   /** alpha / rank of the campaign. */
   readonly scale: number;
   readonly order: FrameOrder;
+  /** How far to go from the start towards the mean, and beyond it above 1; default 1. */
+  readonly rate?: number;
   /** Most threads; every core by default. */
   readonly threadsMax?: number;
 }
@@ -33,7 +35,7 @@ export interface StackMergeOptions {
 export async function mergeStacks(
   start: TensorMap,
   partials: readonly RegionPartial[],
-  { scale, order, threadsMax }: StackMergeOptions,
+  { scale, order, rate = 1, threadsMax }: StackMergeOptions,
 ): Promise<StackMerge> {
   assertDisjoint(partials);
   if (partials.length === 0) throw new Fault("invalid-argument", "nothing to merge");
@@ -43,8 +45,10 @@ export async function mergeStacks(
   for (const { region, load } of sorted) stacks.push(complete(start, await load(), region));
   const weights = weightsOf(start);
   const tasks = weights.map((weight) => {
+    const from = pairOf(start, weight);
     const { a, b } = joinPairs(stacks.map((stack) => pairOf(stack, weight)));
-    return { mean: { a, b: scaled(b, 1 / (total * scale)) }, start: pairOf(start, weight), order };
+    const mean = { a, b: scaled(b, rate / (total * scale)) };
+    return { mean: rate === 1 ? mean : joinPairs([mean, rest(from, rate)]), start: from, order };
   });
   const results = await mergeWeights(tasks, { threadsMax });
   const merged = new Map<string, FactorPair>();
@@ -58,6 +62,14 @@ export async function mergeStacks(
     }
   }
   return { tensors: tensorsOf(merged), kept: whole > 0 ? kept / whole : 1 };
+}
+
+/**
+ * What of the start is left when a merge goes `rate` of the way to the mean: the way is one of
+ * products. Factors of start and mean are of other coordinates, and say nothing about each other.
+ */
+function rest({ a, b }: FactorPair, rate: number): FactorPair {
+  return { a, b: scaled(b, 1 - rate) };
 }
 
 /** A stack of just the start's weights, each with both factors of the right sides. */

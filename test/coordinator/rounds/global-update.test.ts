@@ -9,7 +9,8 @@ import type { RoundPrivacy } from "../../../coordinator/privacy/round-privacy.ts
 import type { CampaignState, RoundState } from "../../../coordinator/rounds/campaign-state.ts";
 import { type KindedPartial, updateGlobal } from "../../../coordinator/rounds/global-update.ts";
 import { planSections } from "../../../coordinator/rounds/plan/plan-sections.ts";
-import { stackDeltas } from "../../../sync/aggregate/lora-stack.ts";
+import { denseUpdate } from "../../../sync/aggregate/lora-aggregation.ts";
+import { pairOf, stackDeltas } from "../../../sync/aggregate/lora-stack.ts";
 import { roundSum, sumWeighted } from "../../../sync/aggregate/weighted-sum.ts";
 import type { TensorMap } from "../../../sync/delta/tensor-map.ts";
 import { encodeSafetensors } from "../../../sync/formats/safetensors.ts";
@@ -36,9 +37,9 @@ const campaignOf = (strategy: object) =>
     params: { rank: 2, alpha: 4 },
   }) as unknown as CampaignState;
 
-async function partialsOf(kind: "sum" | "stack"): Promise<KindedPartial[]> {
+async function partialsOf(kind: "sum" | "stack", of = deltas): Promise<KindedPartial[]> {
   return await Promise.all(
-    deltas.map(async (delta, i) => {
+    of.map(async (delta, i) => {
       const part = { name: "e", weight: i + 1, factor: 1, load: () => delta };
       const tensors =
         kind === "stack"
@@ -98,6 +99,30 @@ test("FedAvg at half the rate goes half the way", async (t) => {
     for (const [i, value] of data.entries()) {
       const from = start.get(name)!.data[i]!;
       t.true(Math.abs(value - (from + (whole.tensors.get(name)!.data[i]! - from) / 2)) < 1e-6);
+    }
+  }
+});
+
+test("FedAvg over stacks goes its rate of the way in products, whatever the factors are", async (t) => {
+  const still = { shape: [2, 6], data: new Float32Array(12) };
+  // With changes of B alone nothing is cut off: the product keeps the campaign's rank.
+  const partials = await partialsOf(
+    "stack",
+    deltas.map((delta) => new Map([...delta, ["w.lora_a", still]])),
+  );
+  const productAt = async (lr: number) => {
+    const { tensors, memory } = await updateGlobal({
+      ...(await inputOf({ lr }, "stack")),
+      partials,
+    });
+    t.is(memory, null);
+    return denseUpdate(pairOf(tensors, "w")).data;
+  };
+  const from = denseUpdate(pairOf(start, "w")).data;
+  const mean = await productAt(1);
+  for (const rate of [0.5, 1.5, 2]) {
+    for (const [i, value] of (await productAt(rate)).entries()) {
+      t.true(Math.abs(value - (from[i]! + rate * (mean[i]! - from[i]!))) < 1e-5);
     }
   }
 });
