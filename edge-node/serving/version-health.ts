@@ -37,8 +37,10 @@ interface Counts {
   requests: number;
   errors: number;
   ttftMsSum: number;
+  ttftMsSquareSum: number;
   ttftCount: number;
   tpotMsSum: number;
+  tpotMsSquareSum: number;
   tpotCount: number;
   /** Ratings that were given before it began to serve; unknown until first read. */
   ratedBefore: { readonly sum: number; readonly count: number } | undefined;
@@ -148,10 +150,12 @@ export class VersionBook {
     const { ttftMs, tpotMs } = probe;
     if (ttftMs !== undefined) {
       counts.ttftMsSum += ttftMs;
+      counts.ttftMsSquareSum += ttftMs ** 2;
       counts.ttftCount += 1;
     }
     if (tpotMs !== undefined) {
       counts.tpotMsSum += tpotMs;
+      counts.tpotMsSquareSum += tpotMs ** 2;
       counts.tpotCount += 1;
     }
   }
@@ -203,7 +207,8 @@ class RequestProbe {
 function freshCounts(version: string, sinceMs: number): Counts {
   return {
     ...{ version, sinceMs, requests: 0, errors: 0 },
-    ...{ ttftMsSum: 0, ttftCount: 0, tpotMsSum: 0, tpotCount: 0 },
+    ...{ ttftMsSum: 0, ttftMsSquareSum: 0, ttftCount: 0 },
+    ...{ tpotMsSum: 0, tpotMsSquareSum: 0, tpotCount: 0 },
     ratedBefore: undefined,
   };
 }
@@ -220,9 +225,10 @@ function healthOf(
 ): VersionHealth {
   counts.ratedBefore ??= { sum: rated.sum, count: rated.count };
   const { ratedBefore: before, version } = counts;
-  const { ttftMsSum, tpotMsSum } = counts;
+  const { ttftMsSum, ttftMsSquareSum, tpotMsSum, tpotMsSquareSum } = counts;
   return create(VersionHealthSchema, {
-    ...{ model, version, ttftMsSum, tpotMsSum, sinceMs: BigInt(counts.sinceMs) },
+    ...{ model, version, sinceMs: BigInt(counts.sinceMs) },
+    ...{ ttftMsSum, ttftMsSquareSum, tpotMsSum, tpotMsSquareSum },
     requests: BigInt(counts.requests),
     errors: BigInt(counts.errors),
     ttftCount: BigInt(counts.ttftCount),

@@ -53,14 +53,15 @@ function setUp() {
 
 const complete: Script = ["started", 40, "tokens", 10, "tokens", 20, "tokens"];
 
-test("times are told as sums and counts, of the first token and of those after it", async (t) => {
+test("times are told as sums, squares and counts, of the first token and of those after it", async (t) => {
   const { run, of } = setUp();
   await run(complete);
   await run(["started", 60, "tokens"]);
   const told = of("m@1")!;
   t.like(told, { model: "m", requests: 2n, errors: 0n, ttftMsSum: 100, ttftCount: 2n });
   // 30 ms for the four tokens after the first two; a single event has no time between tokens.
-  t.like(told, { tpotMsSum: 7.5, tpotCount: 1n });
+  t.like(told, { tpotMsSum: 7.5, tpotMsSquareSum: 7.5 ** 2, tpotCount: 1n });
+  t.is(told.ttftMsSquareSum, 40 ** 2 + 60 ** 2);
 });
 
 test("a fault of this side is an error; a caller's own is no request at all", async (t) => {
