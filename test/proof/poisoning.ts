@@ -117,8 +117,8 @@ async function mistakesOf(mesh: TestMesh, coordinator: CoordinatorClient, versio
 
 /** Points that the second run lost, and the standard error: the same prompts were asked in both. */
 function lossBetween(clean: Outcome, attacked: Outcome) {
-  const newlyWrong = attacked.mistakes.difference(clean.mistakes).size;
-  const newlyRight = clean.mistakes.difference(attacked.mistakes).size;
+  const newlyWrong = [...attacked.mistakes].filter((one) => !clean.mistakes.has(one)).length;
+  const newlyRight = [...clean.mistakes].filter((one) => !attacked.mistakes.has(one)).length;
   const changed = newlyWrong + newlyRight;
   const net = newlyWrong - newlyRight;
   const asked = 2 * HELD_OUT;
