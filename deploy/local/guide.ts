@@ -27,6 +27,7 @@ function endpoints(layout: MeshLayout): string {
     rows.push(["region", region.name, region.http, region.grpc, region.natsUrls.join(" ")]);
     for (const edge of region.edges) rows.push(["  edge", edge.name, edge.http, edge.grpc, ""]);
   }
+  if (layout.wan !== undefined) rows.push(["wan", "wan", layout.wan.http, "", ""]);
   const columns = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
   return rows
     .map((row) =>
@@ -59,6 +60,10 @@ function nextSteps(layout: MeshLayout, model: string, isDemo: boolean): string {
   if (isDemo) {
     const rounds = `npx isthmus rounds start ${model} --rounds 10 --wait${dir}`;
     steps.push(`  ${rounds}   # learns the dialects`);
+  }
+  const [here, there] = layout.regions;
+  if (layout.wan !== undefined && here !== undefined && there !== undefined) {
+    steps.push(`  npx isthmus wan cut ${here.name} ${there.name}${dir}   # and heal, ls, set`);
   }
   steps.push(
     "",

@@ -11,6 +11,7 @@ import {
 } from "../nats/config.ts";
 import type { Wiring } from "../nats/wiring.ts";
 import { UsageError } from "./usage-error.ts";
+import { type WanPlan, wanPlan, wanPortSpan } from "./wan-plan.ts";
 
 export const REGIONS_MAX = 12;
 export const EDGES_MAX = 20;
@@ -40,6 +41,8 @@ export interface MeshShape {
   readonly portBase: number;
   /** Where processes find each other, if not where they listen; for tests. */
   readonly via?: Wiring;
+  /** Whether what leaves a site goes through an emulated wide-area network. */
+  readonly wan?: boolean;
 }
 
 export interface RoleAddress {
@@ -74,6 +77,7 @@ export interface MeshLayout {
   readonly coordinator: CoordinatorLayout;
   readonly regions: readonly RegionLayout[];
   readonly nats: readonly NatsServerPlan[];
+  readonly wan?: WanPlan;
   /** Every port the mesh listens on, with what will hold it. */
   readonly ports: readonly { readonly port: number; readonly owner: string }[];
   readonly configDir: string;
@@ -83,6 +87,15 @@ export interface MeshLayout {
 /** Lays out a mesh. Faults: UsageError, naming the option that is wrong. */
 export function meshLayout(shape: MeshShape): MeshLayout {
   checkShape(shape);
+  const plain = layoutOf(shape);
+  if (shape.wan !== true) return plain;
+  const { portBase, regions } = shape;
+  const wan = wanPlan(plain, portBase + portSpan(regions.length));
+  const layout = layoutOf({ ...shape, via: wan.via });
+  return { ...layout, wan, ports: [...layout.ports, ...wan.ports] };
+}
+
+function layoutOf(shape: MeshShape): MeshLayout {
   const { dir, portBase } = shape;
   const sites = [CENTRAL, ...shape.regions].map((region, index) =>
     natsSite(region, portBase + index * PORTS_PER_SITE),
@@ -121,11 +134,12 @@ export function meshLayout(shape: MeshShape): MeshLayout {
 }
 
 /** How many ports from the base a mesh of so many regions spans. */
-export function portSpan(regions: number): number {
-  return PORTS_PER_SITE * (regions + 1);
+export function portSpan(regions: number, wan = false): number {
+  return PORTS_PER_SITE * (regions + 1) + (wan ? wanPortSpan(regions) : 0);
 }
 
-function checkShape({ regions, edges, portBase }: MeshShape): void {
+function checkShape({ regions, edges, portBase, via, wan = false }: MeshShape): void {
+  if (wan && via !== undefined) throw new TypeError("the emulated network is a wiring of its own");
   const bad = regions.find((region) => !namePattern.test(region) || region.length > 40);
   if (bad !== undefined) {
     throw new UsageError(`--regions: "${bad}" is no region name (use a-z, 0-9, inner hyphens)`);
@@ -136,12 +150,15 @@ function checkShape({ regions, edges, portBase }: MeshShape): void {
   if (regions.includes(CENTRAL)) {
     throw new UsageError(`--regions: "${CENTRAL}" is the coordinator's own place`);
   }
+  if (wan && regions.includes("wan")) {
+    throw new UsageError('--regions: "wan" is the emulated network\'s own name');
+  }
   const twice = regions.find((region, index) => regions.indexOf(region) !== index);
   if (twice !== undefined) throw new UsageError(`--regions: "${twice}" is named twice`);
   if (!Number.isInteger(edges) || edges < 1 || edges > EDGES_MAX) {
     throw new UsageError(`--edges: must be a whole number from 1 to ${EDGES_MAX}, not ${edges}`);
   }
-  const highest = PORT_MAX - portSpan(regions.length);
+  const highest = PORT_MAX - portSpan(regions.length, wan);
   if (!Number.isInteger(portBase) || portBase < PORT_MIN || portBase > highest) {
     throw new UsageError(
       `--port-base: must be a whole number from ${PORT_MIN} to ${highest}, not ${portBase}`,

@@ -12,13 +12,13 @@ import type { ProcessPlan } from "./supervised-process.ts";
 
 const REPOSITORY = resolve(import.meta.dirname, "../..");
 
-export type RoleProgram = "coordinator" | "region" | "edge-node";
+export type RoleProgram = "coordinator" | "region" | "edge-node" | "wan";
 
 export interface SpecOptions {
   /** Keys laid over the configuration that each role gets, for tests and benches. */
   readonly overrides?: RoleOverrides;
   /** Where the roles' programs are. Default: the repository's own. */
-  readonly programs?: Readonly<Record<RoleProgram, string>>;
+  readonly programs?: Readonly<Partial<Record<RoleProgram, string>>>;
 }
 
 export function natsSpecs(layout: MeshLayout, binary: string): MemberSpec[] {
@@ -35,6 +35,15 @@ export function natsSpecs(layout: MeshLayout, binary: string): MemberSpec[] {
     };
     return { role: "nats", name, region, nats: url, plan };
   });
+}
+
+/** The emulated network, where there is one. */
+export function wanSpecs(layout: MeshLayout, options: SpecOptions): MemberSpec[] {
+  if (layout.wan === undefined) return [];
+  const { http, config } = layout.wan;
+  const dir = join(layout.shape.dir, "wan");
+  const plan = rolePlan(layout, options, "wan", { name: "wan", dir, config });
+  return [{ role: "wan", name: "wan", region: "wan", http, plan }];
 }
 
 export function coordinatorSpec(layout: MeshLayout, options: SpecOptions): MemberSpec {
@@ -94,6 +103,13 @@ export function edgeSpecs(
   );
 }
 
+const folderOf: Readonly<Record<RoleProgram, string>> = {
+  coordinator: "coordinator",
+  region: "region",
+  "edge-node": "edge-node",
+  wan: "deploy/wan",
+};
+
 interface RoleFiles {
   readonly name: string;
   readonly dir: string;
@@ -109,7 +125,7 @@ function rolePlan(
   mkdirSync(dir, { recursive: true });
   const configPath = join(layout.configDir, `${name}.json`);
   writeFileSync(configPath, `${JSON.stringify(config, null, 2)}\n`);
-  const main = options.programs?.[program] ?? join(REPOSITORY, program, "main.ts");
+  const main = options.programs?.[program] ?? join(REPOSITORY, folderOf[program], "main.ts");
   return {
     name,
     command: process.execPath,

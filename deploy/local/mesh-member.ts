@@ -23,7 +23,7 @@ export interface MemberSpec {
   readonly region: string;
   readonly http?: string;
   readonly grpc?: string;
-  readonly nats: string;
+  readonly nats?: string;
   readonly plan: ProcessPlan;
   /** Asked, after the process says that it is ready, until it answers 200: an edge's model. */
   readonly servingUrl?: string;
@@ -72,7 +72,7 @@ export class MeshMember {
       pid: this.#process.pid,
       ...(http === undefined ? {} : { http }),
       ...(grpc === undefined ? {} : { grpc }),
-      nats,
+      ...(nats === undefined ? {} : { nats }),
     };
   }
 

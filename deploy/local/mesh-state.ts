@@ -3,18 +3,19 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-export type MeshRole = "nats" | "coordinator" | "region" | "edge";
+export type MeshRole = "wan" | "nats" | "coordinator" | "region" | "edge";
 
 export interface MeshProcess {
   readonly role: MeshRole;
   readonly name: string;
+  /** "wan" for the emulated network, which lies between them. */
   readonly region: string;
   readonly pid: number;
   /** Absent for a nats-server only. */
   readonly http?: string;
   readonly grpc?: string;
-  /** For a nats-server its client URL; for a role the server it connects to first. */
-  readonly nats: string;
+  /** For a nats-server its client URL; for a role the server it connects to first, if any. */
+  readonly nats?: string;
 }
 
 export interface MeshState {

@@ -14,6 +14,7 @@ import {
   natsSpecs,
   regionSpecs,
   type SpecOptions,
+  wanSpecs,
 } from "./member-specs.ts";
 import { lockMeshDir, type MeshLock } from "./mesh-lock.ts";
 import { type MemberSpec, MeshMember } from "./mesh-member.ts";
@@ -30,7 +31,7 @@ const START_MAX_MS = 180_000;
 const PREDECESSOR_MAX_MS = 15_000;
 const LINK_POLL_MS = 50;
 /** The order of stopping: what serves callers first, what others rely on last. */
-const STOP_ORDER: readonly MeshRole[] = ["edge", "region", "coordinator", "nats"];
+const STOP_ORDER: readonly MeshRole[] = ["edge", "region", "coordinator", "nats", "wan"];
 
 export interface MeshOptions extends MeshShape, SpecOptions {
   /** A GGUF's path, URL or hf:owner/repo/file; default: the demo model. */
@@ -167,6 +168,8 @@ class Mesh implements MeshHandle {
     const nats = await findNatsServer({ stateDir: layout.shape.dir, onProgress: say });
     const source = seed ? await resolveModel(options.model, layout.shape.dir) : undefined;
 
+    if (layout.wan !== undefined) say("starting the emulated network");
+    await this.#startMembers(wanSpecs(layout, options));
     say(`starting ${layout.nats.length} nats-servers (${nats.version})`);
     await this.#startMembers(natsSpecs(layout, nats.path));
     await this.#untilLinked();

@@ -27,6 +27,8 @@ Usage: npm start -- [options]
                      or hf:owner/repo/file
   --port-base N      first port (default ${defaultShape.portBase}): the coordinator's; each region
                      takes the next 50: HTTP +0, gRPC +1, nats-servers +2 to +7, edges from +10
+  --wan              put an emulated wide-area network between the regions: us-eu 80 ms,
+                     eu-ap 160 ms, us-ap 140 ms; see \`npx isthmus wan --help\`
   --restart          start a process again that ended by itself or was killed
   --help             this text
 
@@ -46,6 +48,7 @@ export function readCommandLine(args: readonly string[]): CommandLine {
     portBase: wholeNumber("--port-base", values["port-base"]) ?? defaultShape.portBase,
     model: filled("--model", values.model),
     restart: values.restart ?? false,
+    wan: values.wan ?? false,
     help: values.help ?? false,
   };
 }
@@ -59,6 +62,7 @@ function parse(args: readonly string[]) {
       model: { type: "string" },
       "port-base": { type: "string" },
       restart: { type: "boolean" },
+      wan: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     } as const;
     return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;

@@ -1,61 +1,27 @@
 // What a link does to the bytes between two processes, on real sockets.
 import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
+import { connect } from "node:net";
 import test from "ava";
 import fc from "fast-check";
 import { UNDERWAY_BYTES_MAX } from "../../deploy/wan/pipe.ts";
 import { eventually } from "../support/eventually.ts";
+import { dial, startHeardServer } from "../support/heard-server.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { LinkProxy } from "./link-proxy.ts";
 
-/** A server that keeps what it heard from each connection, and a link to it. */
+/** A server and a link to it. */
 async function laid(clock?: ManualClock) {
-  const heard: { socket: Socket; text: string; ended: boolean; reset: boolean }[] = [];
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    const entry = { socket, text: "", ended: false, reset: false };
-    heard.push(entry);
-    socket.on("data", (bytes) => {
-      entry.text += bytes;
-    });
-    socket.on("end", () => {
-      entry.ended = true;
-    });
-    socket.on("error", () => {
-      entry.reset = true;
-    });
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  const target = `127.0.0.1:${port}`;
+  const server = await startHeardServer();
+  const { heard, address: target } = server;
   const link = await LinkProxy.listen({ target, ...(clock && { clock }) });
-  const dial = async (address = link.address) => {
-    const socket = connect({ host: "127.0.0.1", port: Number(address.split(":")[1]) });
-    socket.on("error", () => {}); // tests look at `errored`
-    await once(socket, "connect");
-    return socket;
-  };
   return {
     heard,
     link,
-    dial,
-    /** Round trips beside the link: whatever could have arrived through it has had its time. */
-    async settle() {
-      for (let turn = 0; turn < 3; turn += 1) {
-        const socket = await dial(target);
-        socket.write("settled");
-        const entry = await eventually("the server hears", () =>
-          heard.find(({ text }) => text === "settled"),
-        );
-        heard.splice(heard.indexOf(entry), 1);
-        socket.destroy();
-        entry.socket.destroy();
-      }
-    },
+    dial: () => dial(link.address),
+    settle: () => server.settle(),
     async [Symbol.asyncDispose]() {
       await link.close();
-      for (const { socket } of heard) socket.destroy();
-      server.close();
+      server[Symbol.dispose]();
     },
   };
 }

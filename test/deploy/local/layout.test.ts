@@ -27,12 +27,14 @@ test("the default layout puts everything where the help text says", (t) => {
 test("no two parts of any allowed mesh share a port, and none leaves the span", (t) => {
   for (const regionCount of [1, 3, 12]) {
     for (const edges of [1, 2, 20]) {
-      const regions = Array.from({ length: regionCount }, (_, index) => `r${index}`);
-      const { ports } = meshLayout({ dir: "d", regions, edges, portBase: 20_000 });
-      const numbers = ports.map(({ port }) => port);
-      t.is(new Set(numbers).size, numbers.length);
-      t.true(Math.min(...numbers) === 20_000);
-      t.true(Math.max(...numbers) < 20_000 + portSpan(regionCount));
+      for (const wan of [false, true]) {
+        const regions = Array.from({ length: regionCount }, (_, index) => `r${index}`);
+        const { ports } = meshLayout({ dir: "d", regions, edges, portBase: 20_000, wan });
+        const numbers = ports.map(({ port }) => port);
+        t.is(new Set(numbers).size, numbers.length);
+        t.true(Math.min(...numbers) === 20_000);
+        t.true(Math.max(...numbers) < 20_000 + portSpan(regionCount, wan));
+      }
     }
   }
 });
@@ -48,9 +50,16 @@ test("more edges leave every address of the others where it was", (t) => {
 });
 
 test("options are read, and what isn't given keeps its default", (t) => {
-  t.like(readCommandLine([]), { ...defaultShape, model: undefined, restart: false, help: false });
+  t.like(readCommandLine([]), {
+    ...defaultShape,
+    model: undefined,
+    restart: false,
+    wan: false,
+    help: false,
+  });
   const args = ["--regions", "north, south", "--edges", "3", "--port-base", "9000", "--restart"];
-  t.like(readCommandLine([...args, "--model", "m.gguf", "--dir", "elsewhere"]), {
+  t.like(readCommandLine([...args, "--model", "m.gguf", "--dir", "elsewhere", "--wan"]), {
+    wan: true,
     regions: ["north", "south"],
     edges: 3,
     portBase: 9000,
