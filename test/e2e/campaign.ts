@@ -22,6 +22,8 @@ export interface CallerLog {
 export interface CampaignOrder {
   readonly rounds: number;
   readonly params?: object;
+  readonly strategy?: object;
+  readonly pace?: object;
 }
 
 /** Starts a campaign on the demo model and returns its last state. */

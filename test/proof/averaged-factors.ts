@@ -21,13 +21,19 @@ export function adapterStateOf(layout: Layout, version: VersionRecord): LoraAdap
   return decodeAdapterState(readFileSync(path), path);
 }
 
-/** start + Σ wΔ of each factor apart. Requires: f32 deltas that the regions still keep. */
+export interface AveragingOptions {
+  /** What the edges trained from. */
+  readonly start: LoraAdapter;
+  /** How far to go towards the mean, and beyond it above 1. */
+  readonly rate: number;
+}
+
+/** start + rate · Σ wΔ of each factor apart. Requires: f32 deltas that the regions still keep. */
 export async function averageFactorsOf(
   layout: Layout,
   campaign: string,
   round: number,
-  start: LoraAdapter | null,
-  shape: Pick<LoraAdapter, "architecture" | "alpha" | "modules">,
+  { start, rate }: AveragingOptions,
 ): Promise<LoraAdapter> {
   const deltas = (
     await Promise.all(
@@ -36,20 +42,19 @@ export async function averageFactorsOf(
   ).flat();
   const weight = deltas.reduce((sum, { examples }) => sum + examples, 0);
   const modules = new Map(
-    [...shape.modules].map(([name, module]) => {
+    [...start.modules].map(([name, module]) => {
       const averaged = (factor: "a" | "b") => {
-        const from = start?.modules.get(name)?.[factor];
-        const sum = Float32Array.from(module[factor], (_, i) => from?.[i] ?? 0);
+        const sum = Float32Array.from(module[factor]);
         for (const { tensors, examples } of deltas) {
           const { data } = tensors.get(`${name}.lora_${factor}`)!;
-          for (let i = 0; i < sum.length; i++) sum[i]! += (examples / weight) * data[i]!;
+          for (let i = 0; i < sum.length; i++) sum[i]! += rate * (examples / weight) * data[i]!;
         }
         return sum;
       };
       return [name, { ...module, a: averaged("a"), b: averaged("b") }];
     }),
   );
-  return { ...shape, modules };
+  return { ...start, modules };
 }
 
 async function deltasOf(

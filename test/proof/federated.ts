@@ -16,6 +16,8 @@ import {
 } from "../../deploy/demo-model/central-training.ts";
 import { exactMatch, openEngineLibrary } from "../../deploy/demo-model/served-model.ts";
 import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
+import { readGguf } from "../../sync/formats/gguf-reader.ts";
+import { initialAdapter } from "../../sync/formats/initial-adapter.ts";
 import type { LoraAdapter } from "../../sync/formats/lora-adapter.ts";
 import { followCampaign } from "../e2e/campaign.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
@@ -26,6 +28,8 @@ const MODEL = "commands";
 const BASE = join(import.meta.dirname, "../../deploy/demo-model/commands-q8_0.gguf");
 /** Of what central training reaches, the mean over the regions. */
 const CENTRAL_SHARE_MIN = 0.9;
+/** Long enough for six trainers on a machine that has other things to do. */
+const ROUND_DEADLINE_MS = 3_600_000;
 
 const help = `Usage: npm run demo:federated -- [options]
 
@@ -35,6 +39,7 @@ Takes about 15 minutes on two cores.
   --steps N           of each edge in each round        (default 100)
   --learning-rate R   (default 4e-3)
   --final-rate-share X  learning rate of the last round against it (default 0.2)
+  --server-rate R     how far a round goes towards the mean of its edges and beyond (default 1.5)
   --rank N            of the adapter                    (default 16)
   --batch N           (default 8)
   --svg FILE          (default federated.svg)
@@ -47,6 +52,7 @@ const { values } = parseArgs({
     steps: { type: "string", default: "100" },
     "learning-rate": { type: "string", default: "4e-3" },
     "final-rate-share": { type: "string", default: "0.2" },
+    "server-rate": { type: "string", default: "1.5" },
     rank: { type: "string", default: "16" },
     batch: { type: "string", default: "8" },
     svg: { type: "string", default: "federated.svg" },
@@ -61,6 +67,7 @@ if (values.help) {
 }
 const rounds = Number(values.rounds);
 const steps = Number(values.steps);
+const serverRate = Number(values["server-rate"]);
 const params = {
   steps,
   learningRate: Number(values["learning-rate"]),
@@ -94,7 +101,11 @@ const percent = (share: number | null | undefined) =>
 async function runRounds(mesh: TestMesh): Promise<CampaignState> {
   const coordinator = new CoordinatorClient(mesh.http("coordinator"), new AbortController().signal);
   let told = 0;
-  const campaign = await followCampaign(coordinator, { rounds, params }, ({ past }) => {
+  const order = {
+    ...{ rounds, params, strategy: { lr: serverRate } },
+    pace: { deadlineMs: ROUND_DEADLINE_MS },
+  };
+  const campaign = await followCampaign(coordinator, order, ({ past }) => {
     for (const round of past.slice(told)) {
       say(`round ${round.number} ${round.phase}: ${tableCells(sharesOf(round.evaluations))}`);
       told = round.number;
@@ -110,7 +121,8 @@ async function averagedCourse(mesh: TestMesh, campaign: CampaignState, scratch: 
   const answer = await fetch(`${mesh.http("coordinator")}/v1/models/${MODEL}`);
   const { lineage } = (await answer.json()) as { lineage: VersionRecord[] };
   const course: (Shares | null)[] = [null];
-  let start: LoraAdapter | null = null;
+  const { rank, alpha, targets: modules, seed } = campaign.params;
+  let start = initialAdapter(readGguf(BASE), { rank, alpha, modules, seed });
   for (const { number, version } of campaign.past) {
     const record = lineage.find((one) => one.version === version);
     const merged = record === undefined ? null : adapterStateOf(layout, record);
@@ -118,7 +130,10 @@ async function averagedCourse(mesh: TestMesh, campaign: CampaignState, scratch: 
       course.push(null);
       continue;
     }
-    const averaged = await averageFactorsOf(layout, campaign.id, number, start, merged);
+    const averaged = await averageFactorsOf(layout, campaign.id, number, {
+      start,
+      rate: serverRate,
+    });
     course.push(await evaluate(averaged, join(scratch, `averaged-${number}.gguf`)));
     if (record?.verdict === "accepted") start = merged;
   }
