@@ -209,7 +209,7 @@ async function listen(
   const cache = { pull: (sha256: Sha256) => pull(region, { sha256, bytes: 0 }), clock };
   app.route("/", artifactRoutes(store, cache));
   app.route("/", sessions.routes);
-  app.route("/", roundRoutes(rounds, { region: config.name, http: () => addresses.http }));
+  app.route("/", roundRoutes(() => rounds, { region: config.name, http: () => addresses.http }));
   const services = [
     gatewayInferenceService(frontend),
     discoveryService(() => topologyOf(summary(), peers)),

@@ -24,6 +24,7 @@ import type { TensorLayout } from "../../sync/delta/tensor-map.ts";
 import { answer, type DeltaAnswer, reasonOf, receiving } from "./delta-answer.ts";
 import { expectedLayout } from "./expected-layout.ts";
 import { IncomingDelta, type Reception } from "./incoming-delta.ts";
+import { incomingFile } from "./incoming-file.ts";
 import type { KeyPins } from "./key-pins.ts";
 import { admitDelta } from "./round-decision.ts";
 import type { RoundRunner } from "./round-runner.ts";
@@ -36,6 +37,8 @@ export interface DeltaInboxOptions {
   readonly deltas: ArtifactStore;
   /** Folder for deltas on their way, on the disk of `deltas`. */
   readonly incomingDir: string;
+  /** Of the process that takes the deltas in; none but it writes the files of its epoch. */
+  readonly epoch?: number;
   readonly pins: KeyPins;
   readonly clock: Clock;
   readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
@@ -77,7 +80,8 @@ export class DeltaInbox {
     if (objection) return await this.#object(runner, edge, manifest, objection);
     const { incoming } = this.#arrivalsOf(runner);
     await incoming.get(edge)?.close();
-    const path = join(this.#options.incomingDir, fileNameOf(manifest));
+    const { incomingDir, epoch = 0 } = this.#options;
+    const path = await incomingFile(join(incomingDir, fileNameOf(manifest)), epoch);
     const delta = new IncomingDelta(manifest, this.#options.deltas, path);
     incoming.set(edge, delta);
     if (delta.isWhole) return await this.#finish(runner, edge, delta);

@@ -1,5 +1,6 @@
 // Which public key belongs to which edge name: the first one seen, for ever, across restarts.
 import { join } from "node:path";
+import type { Fence } from "../lease/fence.ts";
 import { EventLog } from "./event-log.ts";
 
 export class KeyPins {
@@ -11,8 +12,8 @@ export class KeyPins {
     this.#keys = keys;
   }
 
-  static async open(dir: string): Promise<KeyPins> {
-    const { log, records } = await EventLog.open(join(dir, "edge-keys.log"));
+  static async open(dir: string, fence?: Fence): Promise<KeyPins> {
+    const { log, records } = await EventLog.open(join(dir, "edge-keys.log"), fence);
     const pins = records as readonly { readonly edge: string; readonly key: string }[];
     const keys = new Map<string, Uint8Array>();
     // The first record of a name counts, as it did when it was written.

@@ -24,6 +24,7 @@ import {
   startMasking,
   stepMasking,
 } from "../../sync/secagg/masking-collector.ts";
+import type { Fence } from "../lease/fence.ts";
 import { EventLog } from "./event-log.ts";
 
 const ANSWER_MAX_MS = 2_000;
@@ -32,6 +33,7 @@ const RETRY_MS = 250;
 export interface MaskingRunOptions {
   readonly nats: Pick<NatsLink, "request">;
   readonly clock: Clock;
+  readonly fence?: Fence;
 }
 
 export class MaskingRun {
@@ -55,7 +57,7 @@ export class MaskingRun {
     place: Omit<MaskIdentity, "edge">,
     options: MaskingRunOptions,
   ): Promise<MaskingRun> {
-    const { log, records } = await EventLog.open(path);
+    const { log, records } = await EventLog.open(path, options.fence);
     const state = records.reduce<MaskingState>((before, record) => {
       const { atMs, input } = decodeRecord(record);
       return stepMasking(before, input, atMs);

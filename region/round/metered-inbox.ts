@@ -13,7 +13,7 @@ const INCOMING_MAX = 256;
 export interface MeteredInboxOptions
   extends Pick<
     DeltaInboxOptions,
-    "region" | "deltas" | "pins" | "clock" | "fetchArtifact" | "onLeft"
+    "region" | "deltas" | "pins" | "clock" | "fetchArtifact" | "onLeft" | "epoch"
   > {
   /** Folder of the region's rounds. */
   readonly dir: string;

@@ -3,7 +3,6 @@
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Fault } from "../../proto/fault.ts";
-import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
 import { RebuildReplySchema, RebuildRequestSchema } from "../../proto/gen/isthmus/v1/removal_pb.ts";
 import {
   type RegionRoundStatus,
@@ -12,24 +11,24 @@ import {
   RoundOfferSchema,
   TrainProgressSchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { type RegionId, sha256 } from "../../proto/ids.ts";
+import { sha256 } from "../../proto/ids.ts";
 import { subjects } from "../../proto/subjects.ts";
-import type { Clock } from "../../runtime/clock.ts";
-import type { Log } from "../../runtime/log.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
-import type { NatsLink, Received } from "../../runtime/nats/connection.ts";
+import type { Received } from "../../runtime/nats/connection.ts";
 import { type ArtifactStore, createArtifactStore } from "../../sync/artifact/artifact-store.ts";
+import { type Fence, noFence } from "../lease/fence.ts";
 import { carriedDeltas } from "./carried-deltas.ts";
 import { countedDeltas } from "./counted-deltas.ts";
 import type { DeltaInbox } from "./delta-inbox.ts";
-import { type RetentionBounds, retentionDefaults } from "./delta-retention.ts";
+import { retentionDefaults } from "./delta-retention.ts";
 import { KeyPins } from "./key-pins.ts";
 import { MaskingDesk } from "./masking-desk.ts";
 import { createMeteredInbox } from "./metered-inbox.ts";
 import { faultOfOffer } from "./offer-check.ts";
+import type { RegionRoundsOptions } from "./region-rounds-options.ts";
 import type { PartialSources } from "./regional-partial.ts";
 import { RoundArchive } from "./round-archive.ts";
-import { candidatesOf, type RoundMember } from "./round-candidates.ts";
+import { candidatesOf } from "./round-candidates.ts";
 import type { RoundEffect } from "./round-decision.ts";
 import { dropFilesOf, pinFilesOf } from "./round-files.ts";
 import { rebuildPartial } from "./round-rebuild.ts";
@@ -40,25 +39,6 @@ import { tellToTrain } from "./train-dispatch.ts";
 const TICK_MS = 250;
 const STATUS_EVERY_MS = 1_000;
 const PRUNE_EVERY_MS = 60_000;
-
-export interface RegionRoundsOptions {
-  readonly region: RegionId;
-  /** Folder of its own, for logs and deltas. */
-  readonly dir: string;
-  readonly nats: Pick<NatsLink, "publish" | "request" | "subscribe">;
-  readonly members: () => readonly RoundMember[];
-  /** What the region serves at /v1/artifacts; partials are put there. */
-  readonly store: ArtifactStore;
-  /** Makes sure that an artifact is in the region's store; resolves with its path. */
-  readonly fetchArtifact: (artifact: Artifact) => Promise<string>;
-  /** The region's own http://host:port; empty until it listens. */
-  readonly http: () => string;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly metrics: Metrics;
-  /** How long deltas are kept once their rounds are over. */
-  readonly kept?: RetentionBounds;
-}
 
 export interface RegionRounds {
   /** Takes an offer, new or told again; resolves with the round's state once it is durable. */
@@ -73,7 +53,7 @@ export interface RegionRounds {
 
 /** Reads back what a former process left, then takes part in rounds until `stop`. */
 export async function createRegionRounds(options: RegionRoundsOptions): Promise<RegionRounds> {
-  const pins = await KeyPins.open(options.dir);
+  const pins = await KeyPins.open(options.dir, options.fence);
   const deltas = createArtifactStore({ dir: join(options.dir, "deltas") });
   const rounds = new Rounds(options, pins, deltas);
   await rounds.start();
@@ -83,6 +63,7 @@ export async function createRegionRounds(options: RegionRoundsOptions): Promise<
 class Rounds implements RegionRounds {
   readonly inbox: DeltaInbox;
   readonly #options: RegionRoundsOptions;
+  readonly #fence: Fence;
   readonly #pins: KeyPins;
   readonly #deltas: ArtifactStore;
   readonly #masking: MaskingDesk;
@@ -95,6 +76,7 @@ class Rounds implements RegionRounds {
 
   constructor(options: RegionRoundsOptions, pins: KeyPins, deltas: ArtifactStore) {
     this.#options = options;
+    this.#fence = options.fence ?? noFence;
     this.#pins = pins;
     this.#deltas = deltas;
     this.#masking = new MaskingDesk({ ...options, dir: join(options.dir, "masking") });
@@ -104,6 +86,7 @@ class Rounds implements RegionRounds {
     });
     this.inbox = createMeteredInbox({
       ...options,
+      epoch: this.#fence.epoch,
       deltas,
       pins,
       onLeft: (done) => this.#run("letting go of a delta", done),
@@ -114,6 +97,7 @@ class Rounds implements RegionRounds {
     const { clock, dir, nats, region } = this.#options;
     this.#archive = await RoundArchive.open(join(dir, "rounds"), {
       clock,
+      fence: this.#fence,
       kept: this.#options.kept ?? retentionDefaults,
       onForgotten: (runner) => dropFilesOf(runner, this.#deltas),
       perform: (effect, runner) => this.#perform(effect, runner),
@@ -221,11 +205,12 @@ class Rounds implements RegionRounds {
     const rounds = this.#archive.list();
     const counted = countedDeltas(rounds, runner);
     const carried = carriedDeltas(rounds, runner.state);
-    const scratchDir = join(dir, "sums");
+    const scratchDir = join(dir, "sums", String(this.#fence.epoch));
     return { deltas: this.#deltas, artifacts, fetchArtifact, scratchDir, counted, carried };
   }
 
   #tick(): void {
+    if (!this.#fence.isHeld) return; // Over for this process: it is about to be stopped.
     for (const runner of this.#archive.list()) {
       if (runner.state.phase === "open") this.#run("a tick", this.#tickRound(runner));
       this.#run("masking", this.#masking.pursue(runner));
@@ -245,17 +230,19 @@ class Rounds implements RegionRounds {
 
   #publish(runner: RoundRunner): void {
     // Before the server listens, nobody could fetch what the status names; told again soon.
-    if (this.#options.http() === "") return;
+    if (this.#options.http() === "" || !this.#fence.isHeld) return;
     const body = toBinary(RegionRoundStatusSchema, this.#statusOf(runner));
     this.#options.nats.publish(subjects.roundStatus(this.#options.region), body);
   }
 
   async #onOffer({ body, respond }: Received): Promise<void> {
+    this.#fence.assertHeld();
     const status = await this.offer(fromBinary(RoundOfferSchema, body));
     respond?.(toBinary(RegionRoundStatusSchema, status));
   }
 
   async #onTaken({ body, respond }: Received): Promise<void> {
+    this.#fence.assertHeld();
     const { campaign, round } = fromBinary(RoundOfferSchema, body);
     await this.take(campaign, round);
     respond?.(toBinary(RoundOfferSchema, create(RoundOfferSchema, { campaign, round })));
@@ -271,6 +258,7 @@ class Rounds implements RegionRounds {
   }
 
   async #onRebuild({ body, respond }: Received): Promise<void> {
+    this.#fence.assertHeld();
     const request = fromBinary(RebuildRequestSchema, body);
     const runner = this.#archive.get(request.campaign, request.round);
     const kept = runner && { state: runner.state, sources: this.#sourcesOf(runner) };

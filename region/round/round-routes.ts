@@ -42,8 +42,9 @@ export interface RoundRoutesOptions {
 /**
  * PUT …/deltas/:edge/manifest takes a manifest as protobuf JSON, PUT …/deltas/:edge the bytes with
  * a Content-Range, GET and HEAD …/deltas/:edge tell how many are here (also as Upload-Offset).
+ * `current` throws a fault while this process has no rounds.
  */
-export function roundRoutes(rounds: RegionRounds, options: RoundRoutesOptions): Hono {
+export function roundRoutes(current: () => RegionRounds, options: RoundRoutesOptions): Hono {
   const app = new Hono();
   const manifestLimit = bodyLimit({
     maxSize: MANIFEST_BYTES_MAX,
@@ -52,11 +53,13 @@ export function roundRoutes(rounds: RegionRounds, options: RoundRoutesOptions): 
     },
   });
   app.put(`${DELTA_PATH}/manifest`, manifestLimit, async (c) => {
+    const rounds = current();
     const { runner, edge } = find(c, rounds);
     const manifest = parseManifest(await c.req.text());
     return tell(await rounds.inbox.takeManifest(runner, edge, manifest));
   });
   app.put(DELTA_PATH, async (c) => {
+    const rounds = current();
     const { runner, edge } = find(c, rounds);
     const piece = parseContentRange(c.req.header("content-range") ?? "");
     if (piece?.total === undefined || piece.total > DELTA_BYTES_MAX) {
@@ -67,20 +70,25 @@ export function roundRoutes(rounds: RegionRounds, options: RoundRoutesOptions): 
     return tell(await rounds.inbox.takePiece(runner, edge, piece, c.req.raw.body));
   });
   app.get(DELTA_PATH, async (c) => {
+    const rounds = current();
     const { runner, edge } = find(c, rounds);
     return tell(await rounds.inbox.progress(runner, edge), 200);
   });
   app.get("/v1/rounds/:campaign/:round", (c) => {
-    const { state } = findRound(c, rounds);
+    const { state } = findRound(c, current());
     const status = statusOfRound(state, { region: options.region, http: options.http() });
     return c.json(toJson(RegionRoundStatusSchema, status));
   });
-  const isKept = (sha256: string) => rounds.inbox.isKept(sha256);
+  const isKept = (sha256: string) => current().inbox.isKept(sha256);
   app.get("/v1/rounds/:campaign/:round/quarantine", (c) =>
-    c.json({ deltas: quarantineOf(findRound(c, rounds).state, isKept) }),
+    c.json({ deltas: quarantineOf(findRound(c, current()).state, isKept) }),
   );
   app.get("/v1/quarantine", (c) =>
-    c.json({ deltas: rounds.rounds().flatMap(({ state }) => quarantineOf(state, isKept)) }),
+    c.json({
+      deltas: current()
+        .rounds()
+        .flatMap(({ state }) => quarantineOf(state, isKept)),
+    }),
   );
   return app;
 }

@@ -3,6 +3,7 @@
 import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import type { Clock } from "../../runtime/clock.ts";
+import type { Fence } from "../lease/fence.ts";
 import { EventLog } from "./event-log.ts";
 import { decideRound, type RoundEffect, type RoundInput, resumeRound } from "./round-decision.ts";
 import { decodeEvent, encodeEvent, type RoundEvent, type TrainingStep } from "./round-event.ts";
@@ -12,6 +13,7 @@ const LOG_NAME = "round.log";
 
 export interface RunnerOptions {
   readonly clock: Clock;
+  readonly fence?: Fence;
   readonly perform: (effect: RoundEffect, runner: RoundRunner) => void;
 }
 
@@ -36,14 +38,14 @@ export class RoundRunner {
     opened: Extract<RoundEvent, { readonly kind: "opened" }>,
     options: RunnerOptions,
   ): Promise<RoundRunner> {
-    const { log } = await EventLog.open(join(dir, LOG_NAME));
+    const { log } = await EventLog.open(join(dir, LOG_NAME), options.fence);
     await log.append([encodeEvent(opened)]);
     return new RoundRunner(log, applyRoundEvent(null, opened), options);
   }
 
   /** Reads a round back; null when it was never opened durably. */
   static async recover(dir: string, options: RunnerOptions): Promise<RoundRunner | null> {
-    const { log, records } = await EventLog.open(join(dir, LOG_NAME));
+    const { log, records } = await EventLog.open(join(dir, LOG_NAME), options.fence);
     const state = foldRound(records.map(decodeEvent));
     if (state) return new RoundRunner(log, state, options);
     await log.close();
@@ -71,7 +73,8 @@ export class RoundRunner {
 
   /**
    * Takes an input in its turn. Resolves with the facts that it caused, all of them durable.
-   * Faults: `internal` when the log can't be written; then nothing has happened.
+   * Faults: `internal` when the log can't be written; then nothing has happened. `unavailable` when
+   * another process may have the rounds by now, which then says what has happened.
    */
   step(input: RoundInput): Promise<readonly RoundEvent[]> {
     const done = this.#tail.then(() => this.#take(input));

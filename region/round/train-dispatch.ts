@@ -24,6 +24,8 @@ export interface DispatchOptions {
   readonly clock: Clock;
   /** http://host:port to upload to; empty until the region listens. */
   readonly http: () => string;
+  /** Where else the region takes deltas. */
+  readonly elsewhere?: () => readonly string[];
 }
 
 /** Resolves when the edge's seat is concluded or the round runs no more. */
@@ -50,11 +52,12 @@ function isWanted({ state, signal }: RoundRunner, edge: string): boolean {
 async function askToTrain(
   { state }: RoundRunner,
   edge: string,
-  { region, nats, http }: DispatchOptions,
+  { region, nats, http, elsewhere }: DispatchOptions,
 ): Promise<TrainReply | null> {
   const uploadTo = http();
   if (uploadTo === "") return null;
-  const command = create(TrainCommandSchema, { offer: state.offer, uploadTo });
+  const uploadElsewhere = [...(elsewhere?.() ?? [])].filter((other) => other !== uploadTo);
+  const command = create(TrainCommandSchema, { offer: state.offer, uploadTo, uploadElsewhere });
   const body = toBinary(TrainCommandSchema, command);
   try {
     const subject = subjects.train(region, edgeId(edge));

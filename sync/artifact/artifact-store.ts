@@ -2,26 +2,36 @@
 // killed while writing. Bounded in bytes; the least recently used go first, pinned ones never.
 //
 // Layout: <dir>/objects/<sha256>-<bytes> for whole files (a file of another size is damaged and
-// counts as absent), <dir>/partial/<sha256> for those on their way. One process owns a folder.
-import { createReadStream, type Dirent, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+// counts as absent), <dir>/partial/<sha256> for those on their way. One process owns a folder, or
+// several that say so share it: each then has a folder of its own for what is on its way, finds what
+// the others have brought, and only one at a time evicts.
+import { createReadStream, mkdirSync, rmSync, statSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { Fault } from "../../proto/fault.ts";
-import { type Sha256, sha256Pattern } from "../../proto/ids.ts";
+import type { Sha256 } from "../../proto/ids.ts";
+import { dropOldPartials, sizeOfObject, type WholeObject, wholeObjects } from "./artifact-folder.ts";
 import { ArtifactIndex } from "./artifact-index.ts";
 import type { ByteRange } from "./byte-range.ts";
 import { PartialFile } from "./partial-file.ts";
 
 const DEFAULT_MAX_BYTES = 64 * 2 ** 30;
-/** Unfinished files kept for resumption; the oldest beyond these are dropped at start. */
-const PARTIALS_MAX = 64;
-const objectPattern = /^([0-9a-f]{64})-(\d{1,15})$/;
+const EVICTION_WAIT_MS = 1000;
 
 export interface ArtifactStoreOptions {
   readonly dir: string;
   /** Most bytes of whole artifacts to keep. */
   readonly maxBytes?: number;
+  /** Other processes have the same folder. */
+  readonly shared?: SharedFolder;
+}
+
+export interface SharedFolder {
+  /** Of this process; no other has it. */
+  readonly name: string;
+  /** Whether it is for this process to make room. */
+  readonly mayEvict: () => boolean;
 }
 
 /** A file on its way in. Exactly one of `commit`, `discard` and `close` ends it. */
@@ -43,27 +53,25 @@ export interface ArtifactWriter {
   close(): Promise<void>;
 }
 
-export interface StoredArtifact {
-  readonly sha256: Sha256;
-  readonly bytes: number;
-}
-
 export class ArtifactStore {
   readonly #objects: string;
   readonly #partials: string;
   readonly #maxBytes: number;
+  readonly #shared: SharedFolder | undefined;
   readonly #index = new ArtifactIndex();
   /** Artifacts being written, each with what its end resolves. */
   readonly #writing = new Map<Sha256, PromiseWithResolvers<void>>();
 
   constructor(options: ArtifactStoreOptions) {
     this.#objects = join(options.dir, "objects");
-    this.#partials = join(options.dir, "partial");
+    const { shared } = options;
+    this.#shared = shared;
+    this.#partials = join(options.dir, shared ? `partial-${shared.name}` : "partial");
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     mkdirSync(this.#objects, { recursive: true });
     mkdirSync(this.#partials, { recursive: true });
     this.#readObjects();
-    this.#dropOldPartials();
+    dropOldPartials(this.#partials);
   }
 
   /** Sum of the sizes of what is held. */
@@ -71,7 +79,7 @@ export class ArtifactStore {
     return this.#index.bytes;
   }
 
-  list(): readonly StoredArtifact[] {
+  list(): readonly WholeObject[] {
     return this.#index.list();
   }
 
@@ -81,7 +89,7 @@ export class ArtifactStore {
 
   /** Bytes of a whole artifact; undefined when it is absent or its file was damaged meanwhile. */
   size(sha256: Sha256): number | undefined {
-    const bytes = this.#index.size(sha256);
+    const bytes = this.#index.size(sha256) ?? this.#broughtByOthers(sha256);
     if (bytes === undefined) return undefined;
     const found = statSync(this.#pathOf(sha256, bytes), { throwIfNoEntry: false });
     if (found?.size === bytes) return bytes;
@@ -245,7 +253,22 @@ export class ArtifactStore {
     );
   }
 
+  /** Bytes of an artifact that another process has put here. */
+  #broughtByOthers(sha256: Sha256): number | undefined {
+    const bytes = this.#shared && sizeOfObject(this.#objects, sha256);
+    if (bytes !== undefined) this.#index.add(sha256, bytes);
+    return bytes;
+  }
+
   #evictFor(bytes: number): void {
+    if (this.#shared?.mayEvict() === false) {
+      if (this.#assertRoom(bytes).length === 0) return;
+      throw new Fault("unavailable", "there is no room, and another process is to make it", {
+        retryAfterMs: EVICTION_WAIT_MS,
+      });
+    }
+    // What others have brought counts, too.
+    if (this.#shared !== undefined) this.#readObjects();
     for (const sha256 of this.#assertRoom(bytes)) {
       this.#forget(sha256, this.#index.size(sha256) ?? 0);
     }
@@ -260,33 +283,11 @@ export class ArtifactStore {
     return join(this.#objects, `${sha256}-${bytes}`);
   }
 
-  /** Takes stock, oldest arrival first; whatever isn't whole is removed. */
+  /** Takes stock, oldest arrival first. */
   #readObjects(): void {
-    const whole: { sha256: Sha256; bytes: number; arrivedMs: number }[] = [];
-    for (const entry of readdirSync(this.#objects, { withFileTypes: true })) {
-      const found = this.#readObject(entry);
-      if (found === undefined) rmSync(join(this.#objects, entry.name), { recursive: true });
-      else whole.push(found);
-    }
-    whole.sort((a, b) => a.arrivedMs - b.arrivedMs);
-    for (const { sha256, bytes } of whole) this.#index.add(sha256, bytes);
-  }
-
-  #readObject(entry: Dirent) {
-    const match = entry.isFile() ? objectPattern.exec(entry.name) : null;
-    if (match === null) return undefined;
-    const stat = statSync(join(this.#objects, entry.name));
-    if (stat.size !== Number(match[2])) return undefined;
-    return { sha256: match[1] as Sha256, bytes: stat.size, arrivedMs: stat.mtimeMs };
-  }
-
-  #dropOldPartials(): void {
-    const partials = readdirSync(this.#partials)
-      .map((name) => ({ name, changedMs: statSync(join(this.#partials, name)).mtimeMs }))
-      .sort((a, b) => b.changedMs - a.changedMs);
-    for (const [rank, { name }] of partials.entries()) {
-      if (rank < PARTIALS_MAX && sha256Pattern.test(name)) continue;
-      rmSync(join(this.#partials, name), { recursive: true, force: true });
+    for (const { sha256, bytes } of wholeObjects(this.#objects)) {
+      // What is known keeps its place in the order of use.
+      if (this.#index.size(sha256) !== bytes) this.#index.add(sha256, bytes);
     }
   }
 }

@@ -166,7 +166,7 @@ export async function startRegion(
     log: silentLog(),
     metrics,
   });
-  const app = roundRoutes(rounds, { region, http });
+  const app = roundRoutes(() => rounds, { region, http });
   const server = await startHttpServer({ host: "127.0.0.1", port: 0, app, log: silentLog() });
   address = await via(`http://127.0.0.1:${server.port}`);
   const stop = async () => {
