@@ -6,7 +6,7 @@ const programs: Readonly<Record<string, string>> = {
   "edge-node": "../../edge-node/main.ts",
   wan: "../wan/main.ts",
   load: "../load/main.ts",
-  demo: "../compose/main.ts",
+  demo: "../demo/main.ts",
 };
 const EXIT_USAGE = 2;
 

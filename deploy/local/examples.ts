@@ -9,9 +9,9 @@ import {
   makePrivateExamples,
   writeExamples,
 } from "../demo-model/datasets.ts";
-import { DIALECT_NAMES } from "../demo-model/dialect-grammar.ts";
+import { DIALECT_NAMES, type DialectName } from "../demo-model/dialect-grammar.ts";
 import { EDGES_PER_DIALECT_MAX } from "../demo-model/example-split.ts";
-import type { MeshLayout } from "./layout.ts";
+import type { RoleLayout } from "./role-config.ts";
 
 /** As many as the federated facts of the design were measured with. */
 const PRIVATE_COUNT = 300;
@@ -27,21 +27,45 @@ export interface PrivateData {
   readonly heldout: string;
 }
 
-/** Writes the private files that are absent. The keys of the result are the edges' names. */
-export function writePrivateExamples(layout: MeshLayout): ReadonlyMap<string, PrivateData> {
-  const written = new Map<string, PrivateData>();
+/** What an edge has to teach: examples of its region's dialect, which no other edge has. */
+export interface PrivateShare {
+  readonly dialect: DialectName;
+  /** Counts the edges of a dialect. */
+  readonly index: number;
+}
+
+/** By edge; an edge beyond a dialect's shares is left out, as it has nothing to teach. */
+export function privateShares(layout: RoleLayout): ReadonlyMap<string, PrivateShare> {
+  const shares = new Map<string, PrivateShare>();
   for (const [regionIndex, region] of layout.regions.entries()) {
-    const name = DIALECT_NAMES[regionIndex % DIALECT_NAMES.length] ?? DIALECT_NAMES[0];
+    const dialect = DIALECT_NAMES[regionIndex % DIALECT_NAMES.length] ?? DIALECT_NAMES[0];
     // With more regions than dialects, the later ones go on counting the dialect's edges.
     const firstEdge = Math.floor(regionIndex / DIALECT_NAMES.length) * layout.shape.edges;
-    for (const [index, edge] of region.edges.entries()) {
-      if (firstEdge + index >= EDGES_PER_DIALECT_MAX) continue; // this one has nothing to teach
-      const train = join(edge.dir, "private", `commands-${name}-train.jsonl`);
-      const heldout = join(edge.dir, "private", `commands-${name}-heldout.jsonl`);
-      writeOnce(train, () => makePrivateExamples(name, firstEdge + index, PRIVATE_COUNT));
-      writeOnce(heldout, () => makeDialectHeldOut(name, DIALECT_HELD_OUT_COUNT));
-      written.set(edge.name, { name, train, heldout });
+    for (const [at, edge] of region.edges.entries()) {
+      const index = firstEdge + at;
+      if (index < EDGES_PER_DIALECT_MAX) shares.set(edge.name, { dialect, index });
     }
+  }
+  return shares;
+}
+
+export function privateExamples({ dialect, index }: PrivateShare) {
+  return makePrivateExamples(dialect, index, PRIVATE_COUNT);
+}
+
+/** Writes the private files that are absent. The keys of the result are the edges' names. */
+export function writePrivateExamples(layout: RoleLayout): ReadonlyMap<string, PrivateData> {
+  const shares = privateShares(layout);
+  const written = new Map<string, PrivateData>();
+  for (const edge of layout.regions.flatMap(({ edges }) => edges)) {
+    const share = shares.get(edge.name);
+    if (share === undefined) continue;
+    const name = share.dialect;
+    const train = join(edge.dir, "private", `commands-${name}-train.jsonl`);
+    const heldout = join(edge.dir, "private", `commands-${name}-heldout.jsonl`);
+    writeOnce(train, () => privateExamples(share));
+    writeOnce(heldout, () => makeDialectHeldOut(name, DIALECT_HELD_OUT_COUNT));
+    written.set(edge.name, { name, train, heldout });
   }
   return written;
 }

@@ -1,5 +1,6 @@
 // Judges finished streams by the model itself: every delivered token teacher-forced, and the end.
 import { join } from "node:path";
+import type { StreamLog } from "../../deploy/load/stream-log.ts";
 import type { ScoreResponse } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { FinishReason, Inference } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { createClient } from "../../runtime/grpc/bridge.ts";
@@ -7,7 +8,6 @@ import { openChannel } from "../../runtime/grpc/channel.ts";
 import { metadataNumber } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
 import { EPSILON_LOGITS } from "../e2e/stream-set.ts";
-import type { StreamLog } from "./stream-log.ts";
 
 export const DEMO_MODEL = join(import.meta.dirname, "../../deploy/demo-model/commands-q8_0.gguf");
 

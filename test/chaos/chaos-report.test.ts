@@ -1,6 +1,8 @@
 // What a run's figures count, and that each target can be missed.
 import { create } from "@bufbuild/protobuf";
 import test from "ava";
+import type { Question } from "../../deploy/load/question.ts";
+import { type Door, StreamLog } from "../../deploy/load/stream-log.ts";
 import {
   FinishedSchema,
   FinishReason,
@@ -11,8 +13,6 @@ import {
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { type ChaosInput, percentiles, reportOf } from "./chaos-report.ts";
 import type { FaultRecord } from "./fault-record.ts";
-import type { Question } from "./question.ts";
-import { type Door, StreamLog } from "./stream-log.ts";
 
 const question = {
   id: "asked",

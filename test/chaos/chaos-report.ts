@@ -1,11 +1,12 @@
 // Figures of a chaos run, from what callers logged and what was dealt; and the targets they missed.
+
+import type { StreamLog } from "../../deploy/load/stream-log.ts";
 import { FinishReason } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { AuditVerdict } from "./argmax-audit.ts";
 import { type Cost, costOf } from "./fault-cost.ts";
 import type { FaultRecord } from "./fault-record.ts";
 import type { FaultKind } from "./fault-schedule.ts";
 import { longestStalls } from "./stall.ts";
-import type { StreamLog } from "./stream-log.ts";
 
 const IDENTICAL_SHARE_MIN = 0.98;
 const DETECTION_P99_MAX_MS = 2000;

@@ -3,12 +3,14 @@
 import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { callWithoutEnd, type OpenDoor, plainDoor, sdkDoor } from "../../deploy/load/callers.ts";
+import { type Question, questions } from "../../deploy/load/question.ts";
+import { StreamLog } from "../../deploy/load/stream-log.ts";
 import { meshLayout } from "../../deploy/local/layout.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import { seededRandom } from "../../sync/formats/seeded-random.ts";
 import { startTestMesh, type TestMesh } from "../e2e/test-mesh.ts";
 import { auditStreams } from "./argmax-audit.ts";
-import { callWithoutEnd, type OpenDoor, plainDoor, sdkDoor } from "./callers.ts";
 import { type ChaosReport, reportOf } from "./chaos-report.ts";
 import { dealFaults } from "./fault-dealer.ts";
 import type { Scene } from "./fault-drivers.ts";
@@ -16,8 +18,6 @@ import type { FaultRecord } from "./fault-record.ts";
 import { type FaultKind, planFaults } from "./fault-schedule.ts";
 import { layLinks, type MeshLinks } from "./mesh-links.ts";
 import { Operator } from "./operator.ts";
-import { type Question, questions } from "./question.ts";
-import { StreamLog } from "./stream-log.ts";
 
 const SDK_CALLERS = 6;
 /** A stream this far into its answer may end before a blow lands. */

@@ -1,7 +1,8 @@
 // What one fault cost the streams that it struck: how soon it was noticed, and when they went on.
+
+import type { StreamLog } from "../../deploy/load/stream-log.ts";
 import type { FaultRecord } from "./fault-record.ts";
 import type { FaultKind } from "./fault-schedule.ts";
-import type { StreamLog } from "./stream-log.ts";
 
 export interface Cost {
   readonly kind: FaultKind;

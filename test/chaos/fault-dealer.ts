@@ -1,6 +1,7 @@
 // Deals one fault after another to a mesh, watches whether it is noticed, and takes it back.
+
+import { pause } from "../../deploy/load/callers.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import { pause } from "./callers.ts";
 import { deal, type Scene } from "./fault-drivers.ts";
 import type { FaultRecord, Victim } from "./fault-record.ts";
 import type { FaultKind, PlannedFault } from "./fault-schedule.ts";

@@ -1,7 +1,8 @@
 // What a region's gateway says of its edges: whether all are ready, when one came to be doubted.
+
+import { pause } from "../../deploy/load/callers.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { TestMesh } from "../e2e/test-mesh.ts";
-import { pause } from "./callers.ts";
 
 const POLL_MS = 100;
 const ANSWER_MAX_MS = 1000;

@@ -1,13 +1,13 @@
 // The longest wait of each stream, and what was going on meanwhile.
 import { create } from "@bufbuild/protobuf";
 import test from "ava";
+import { StreamLog } from "../../deploy/load/stream-log.ts";
 import {
   GenerateRequestSchema,
   GenerateResponseSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import type { FaultRecord } from "./fault-record.ts";
 import { longestStalls } from "./stall.ts";
-import { StreamLog } from "./stream-log.ts";
 
 const question = { id: "q", request: create(GenerateRequestSchema), isFree: true, isSteady: true };
 

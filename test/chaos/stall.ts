@@ -1,7 +1,8 @@
 // Streams whose caller waited long for one token, and what was going on: where to look first when a
 // target is missed.
+
+import type { StreamLog } from "../../deploy/load/stream-log.ts";
 import type { FaultRecord } from "./fault-record.ts";
-import type { StreamLog } from "./stream-log.ts";
 
 /** Told at most, the longest first. */
 const STALLS_TOLD = 8;

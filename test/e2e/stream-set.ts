@@ -1,18 +1,24 @@
 // Many streams at once through one door, a disturbance in their midst, and the proof afterwards:
 // complete, each token once, and each the model's argmax given what was delivered.
-import { create } from "@bufbuild/protobuf";
 import type { ExecutionContext } from "ava";
-import { makeHomeHeldOut } from "../../deploy/demo-model/datasets.ts";
+import { chatRequest, LIST_ITEMS } from "../../deploy/load/demo-requests.ts";
 import {
   type Finished,
   type GenerateRequest,
-  GenerateRequestSchema,
   type GenerateResponse,
   Inference,
   type Started,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { createClient, messagesOf } from "../../runtime/grpc/bridge.ts";
 import { openChannel } from "../../runtime/grpc/channel.ts";
+
+export {
+  chatRequest,
+  LIST_ITEMS,
+  listRequest,
+  listSchema,
+  prompts,
+} from "../../deploy/load/demo-requests.ts";
 
 /**
  * How far below the best logit a delivered token may lie, in logits: prefill and decode use
@@ -30,52 +36,6 @@ export interface StreamRecord {
 }
 
 export type OpenStream = (prompt: string) => AsyncIterable<GenerateResponse>;
-
-export function prompts(count: number): string[] {
-  return makeHomeHeldOut(count).map(({ prompt }) => prompt);
-}
-
-export function chatRequest(prompt: string) {
-  return create(GenerateRequestSchema, {
-    model: "commands",
-    prompt: { case: "chat", value: { messages: [{ role: "user", content: prompt }] } },
-    maxTokens: 96,
-    sampling: { temperature: 0 },
-  });
-}
-
-/** How many values `listRequest` asks for; each is a handful of tokens. */
-export const LIST_ITEMS = 40;
-const LIST_TOKENS_MAX = 600;
-export const listSchema = {
-  type: "object",
-  properties: {
-    colors: {
-      type: "array",
-      items: { enum: ["red", "green", "blue"] },
-      minItems: LIST_ITEMS,
-      maxItems: LIST_ITEMS,
-    },
-  },
-  required: ["colors"],
-  additionalProperties: false,
-} as const;
-
-/** A request whose answer is long whatever the model would say: a list that a schema demands. */
-export function listRequest(
-  prompt: string,
-  sampling: { temperature: number; seed?: number } = { temperature: 0 },
-  policy: { hedge?: boolean } = {},
-): GenerateRequest {
-  return create(GenerateRequestSchema, {
-    model: "commands",
-    prompt: { case: "chat", value: { messages: [{ role: "user", content: prompt }] } },
-    maxTokens: LIST_TOKENS_MAX,
-    sampling,
-    policy,
-    constraint: { kind: { case: "jsonSchema", value: JSON.stringify(listSchema) } },
-  });
-}
 
 /** Whether a text is whole and what the schema of `listRequest` asks for. */
 export function isWholeList(text: string): boolean {

@@ -1,4 +1,4 @@
-// Callers that stream one answer after another for as long as the chaos lasts: through a gateway,
+// Callers that stream one answer after another until they are told to stop: through a gateway,
 // through an edge, and through the SDK. A refusal before anything was delivered is tried again.
 import { type CallSettings, connect, type MeshClient } from "../../client/index.ts";
 import { asFault } from "../../proto/fault.ts";
@@ -55,16 +55,23 @@ export interface CallerOptions {
   /** Streams under way end by themselves after it. */
   readonly stop: AbortSignal;
   readonly onOpen: (log: StreamLog) => void;
+  /** It is being served now. */
+  readonly onStart?: (log: StreamLog) => void;
+  /** Complete or not, it is over. */
+  readonly onEnd?: (log: StreamLog) => void;
+  /** Between two requests of one caller, on average. */
+  readonly pauseMeanMs?: number;
 }
 
 /** Streams until told to stop; returns when the last stream has ended. */
 export async function callWithoutEnd(caller: OpenDoor, options: CallerOptions): Promise<void> {
-  const { clock, random, questions, stop } = options;
+  const { clock, random, questions, stop, pauseMeanMs = PAUSE_MEAN_MS } = options;
   while (!stop.aborted) {
     const log = new StreamLog(caller.door, random.pick(questions), clock.monotonicMs());
     options.onOpen(log);
     await ask(caller, log, options);
-    await pause(clock, -Math.log(1 - random.next()) * PAUSE_MEAN_MS);
+    options.onEnd?.(log);
+    await pause(clock, -Math.log(1 - random.next()) * pauseMeanMs);
   }
 }
 
@@ -74,7 +81,10 @@ async function ask(caller: OpenDoor, log: StreamLog, options: CallerOptions): Pr
   for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(2 * retryMs, RETRY_MAX_MS)) {
     try {
       if (log.door.kind !== "sdk") log.openedMs = clock.monotonicMs();
-      for await (const event of caller.open(log.question)) log.take(event, clock.monotonicMs());
+      for await (const event of caller.open(log.question)) {
+        log.take(event, clock.monotonicMs());
+        if (event.event.case === "started") options.onStart?.(log);
+      }
       if (log.finished === null) log.fail("ended without its last event", clock.monotonicMs());
       return;
     } catch (thrown) {

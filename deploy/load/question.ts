@@ -6,7 +6,7 @@ import {
   type GenerateRequest,
   GenerateRequestSchema,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
-import { chatRequest, prompts } from "../e2e/stream-set.ts";
+import { chatRequest, listRequest, prompts } from "./demo-requests.ts";
 
 export interface Question {
   /** Tells questions apart. */
@@ -26,6 +26,8 @@ const COMMAND_COUNTS = [1, 3];
  */
 const RAMBLING_COUNT = 10;
 const PROMPTS_OF_EACH = 8;
+/** About half of what callers ask. */
+const LONG_COUNT = 48;
 /** Text that runs on after an answer ends this way. */
 const ANSWER_BEGINS = " =>\n";
 
@@ -71,4 +73,12 @@ function constrained(text: string): Question {
     constraint: create(ConstraintSchema, { kind: { case: "jsonSchema", value: commandSchema } }),
   });
   return { id: `schema: ${text}`, request, isFree: false, isSteady: true };
+}
+
+/** Questions whose answers are long whatever the model would say: there is time to disturb them. */
+export function longQuestions(): Question[] {
+  return prompts(LONG_COUNT).map((text) => ({
+    ...{ id: `list: ${text}`, request: listRequest(text) },
+    ...{ isFree: false, isSteady: true },
+  }));
 }

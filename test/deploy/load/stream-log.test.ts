@@ -1,12 +1,12 @@
 // What a log makes of a stream's events, good and bad.
 import { create } from "@bufbuild/protobuf";
 import test from "ava";
+import { StreamLog } from "../../../deploy/load/stream-log.ts";
 import {
   GenerateRequestSchema,
   type GenerateResponse,
   GenerateResponseSchema,
-} from "../../proto/gen/isthmus/v1/inference_pb.ts";
-import { StreamLog } from "./stream-log.ts";
+} from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 
 const door = { kind: "sdk", name: "sdk-1" } as const;
 const question = { id: "q", request: create(GenerateRequestSchema), isFree: true, isSteady: true };
