@@ -39,7 +39,7 @@ export const promoteCommand: Command = {
     optionLine("--gate-margin P", "points of exact match that the public set may lose (5)"),
     optionLine("--private-margin P", "points that any region's private set may lose (20)"),
     optionLine("--canaries N", "edges that try it first (1)"),
-    optionLine("--patience TIME", "longest that a stage waits for enough requests (5s)"),
+    optionLine("--patience TIME", "longest that a stage waits for requests, while they come (5m)"),
     optionLine("--force", "without the gate, and although it was rejected"),
     optionLine("--no-wait", "tell that it has begun, and end"),
   ],

@@ -67,7 +67,13 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
     to: ["gate", "patienceMs"],
     kind: "duration",
     value: "TIME",
-    help: "longest that canaries and each wave wait for enough requests (5s)",
+    help: "longest that canaries and each wave wait for enough requests, while they come (5m)",
+  },
+  refusals: {
+    to: ["gate", "refusalsMax"],
+    kind: "number",
+    value: "N",
+    help: "rounds refused or rolled back in a row that end the campaign (3)",
   },
   examples: {
     to: ["rules", "examplesMax"],

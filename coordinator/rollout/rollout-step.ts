@@ -116,9 +116,17 @@ function tried(
   if (serving.length + failed.length < here.length && !isTimeUp) return state;
   const settledMs = state.settledMs ?? nowMs;
   const watchedMs = nowMs - settledMs;
-  const isWaiting = watchedMs < plan.holdMs || (isUnsure && watchedMs < plan.patienceMs);
-  if (isWaiting) return state.settledMs === null ? { ...state, settledMs } : state;
+  const isHopeful = watchedMs < plan.quietMs || willSuffice(state, sight, watchedMs);
+  const isWorthWaiting = isUnsure && isHopeful && watchedMs < plan.patienceMs;
+  if (watchedMs < plan.holdMs || isWorthWaiting)
+    return state.settledMs === null ? { ...state, settledMs } : state;
   return nextStage(isUnsure ? noteUnsure(state) : state, sight, nowMs);
+}
+
+/** Whether there will be enough requests within the patience, as fast as they have come so far. */
+function willSuffice({ plan }: RolloutState, { health }: RolloutSight, watchedMs: number): boolean {
+  const requests = health.reduce((sum, { candidate }) => sum + candidate.requests, 0);
+  return requests * plan.patienceMs >= plan.live.samples * watchedMs;
 }
 
 /** Waves that would add nobody are passed over. */

@@ -150,6 +150,7 @@ const wholeCampaignSchema = z.strictObject({
   baseline: z.array(evaluationSchema).nullable(),
   /** How the last promoted version does. */
   latest: z.array(evaluationSchema).nullable(),
+  /** Rounds in a row that were refused or rolled back. */
   rejections: z.int().min(0),
   abandonedInRow: z.int().min(0),
   round: roundSchema.nullable(),

@@ -19,8 +19,6 @@ import {
 } from "./round-regions.ts";
 import { summarize } from "./round-summary.ts";
 
-/** Rejected rounds that end a campaign. */
-const REJECTIONS_MAX = 2;
 /** Abandoned rounds in a row that end a campaign. */
 const ABANDONED_IN_ROW_MAX = 3;
 /** After the deadline, how long a region may take for its last word; no longer than the round. */
@@ -140,8 +138,8 @@ function reject(
 ): CampaignState {
   const rejections = campaign.rejections + 1;
   const after = { ...closed(campaign, kind, reason, nowMs), rejections };
-  if (rejections < REJECTIONS_MAX) return nextRound(after, nowMs);
-  return end(after, "stopped", `${rejections} rounds were rejected: ${reason}`, nowMs);
+  if (rejections < campaign.gate.refusalsMax) return nextRound(after, nowMs);
+  return end(after, "stopped", `${rejections} rounds in a row were refused: ${reason}`, nowMs);
 }
 
 /** What the next round trains on top of is served no more: its result would be of no use. */
@@ -160,7 +158,8 @@ function promote(campaign: CampaignState, nowMs: number): CampaignState {
   const { round } = campaign;
   if (round?.version == null) return campaign;
   const good = { version: round.version, training: round.training };
-  const promoted = { ...campaign, good, latest: round.evaluations, abandonedInRow: 0 };
+  const streaks = { abandonedInRow: 0, rejections: 0 };
+  const promoted = { ...campaign, ...streaks, good, latest: round.evaluations };
   return nextRound(closed(promoted, "promoted", "", nowMs), nowMs);
 }
 

@@ -72,9 +72,10 @@ function lossOf(
   const margin = isPublic ? marginPoints : privateMarginPoints;
   const lost = exactPoints(before) - exactPoints(after);
   if (lost <= margin) return undefined;
-  const change = `from ${exactPoints(before).toFixed(1)} to ${exactPoints(after).toFixed(1)}`;
+  // In examples, so that whoever reads it sees on how few a loss may stand.
+  const [was, is] = [before, after].map(({ exact, examples }) => `${exact} of ${examples}`);
   return (
-    `${name} loses ${lost.toFixed(1)} points of exact match (${change}); ` +
+    `${name} loses ${lost.toFixed(1)} points of exact match (from ${was} to ${is}); ` +
     `at most ${margin} may be lost`
   );
 }

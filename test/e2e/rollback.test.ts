@@ -132,7 +132,7 @@ function rateEveryEdge(ratingOf: (version: string) => number): Callers {
 }
 
 async function promote(version: string, live: object): Promise<void> {
-  const gate = { holdMs: 500, patienceMs: 600_000, live };
+  const gate = { holdMs: 500, patienceMs: 600_000, quietMs: 600_000, live };
   await coordinator.post("/v1/models/commands/promote", { version, gate });
 }
 
@@ -195,7 +195,7 @@ test.serial(
     t.timeout(280_000);
     const { lineage } = await coordinator.get<Detail>("/v1/models/commands");
     const version = lineage.at(-1)!.version;
-    const gate = { holdMs: 500, patienceMs: 600_000 };
+    const gate = { holdMs: 500, patienceMs: 600_000, quietMs: 600_000 };
     await coordinator.post("/v1/models/commands/promote", { version, gate, force: true });
     const { edges } = await rolloutThat("an edge tries it", (state) => state.settledMs !== null);
     const canary = edges[0]!.slice("us/".length);

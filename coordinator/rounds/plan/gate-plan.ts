@@ -30,6 +30,8 @@ export const gatePlanSchema = z.strictObject({
   marginPoints: z.number().min(0).max(100).default(5),
   /** And a private set of one region: smaller, and the last rounds still move it. */
   privateMarginPoints: z.number().min(0).max(100).default(20),
+  /** Rounds refused or rolled back in a row that end a campaign. */
+  refusalsMax: z.int().min(1).max(200).default(3),
   /** Examples below which a private set proves nothing either way. */
   privateExamplesMin: z.int().min(1).max(10_000).default(10),
   /** Edges that try a version first. */
@@ -44,8 +46,14 @@ export const gatePlanSchema = z.strictObject({
     .default([0.5, 1]),
   /** Least time that a version is watched at the canaries, and in each wave. */
   holdMs: z.int().min(0).max(DAY_MS).default(1_000),
-  /** Longest that is waited for enough requests, where callers are few. */
+  /** Longest that a stage waits for enough requests, as long as they come fast enough for it. */
   patienceMs: z
+    .int()
+    .min(0)
+    .max(7 * DAY_MS)
+    .default(300_000),
+  /** And if they don't: where hardly anybody calls, nothing can be learned by waiting. */
+  quietMs: z
     .int()
     .min(0)
     .max(7 * DAY_MS)

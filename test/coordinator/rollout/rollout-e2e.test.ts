@@ -130,7 +130,8 @@ test("the gate refuses a version that costs one region's private set too much", 
   const { reason } = await mesh.reaches("refused");
   t.is(
     reason,
-    "dialect-eu of eu loses 30.0 points of exact match (from 60.0 to 30.0); at most 20 may be lost",
+    "dialect-eu of eu loses 30.0 points of exact match (from 120 of 200 to 60 of 200); " +
+      "at most 20 may be lost",
   );
   t.deepEqual(
     mesh.regions.flatMap((region) => region.tried),
@@ -145,7 +146,7 @@ test("the gate refuses a version that costs one region's private set too much", 
 
 test("a coordinator killed while canaries try a version goes on from there", async (t) => {
   const mesh = await setUp(t);
-  const slow = { ...gate, patienceMs: 600_000 };
+  const slow = { ...gate, patienceMs: 600_000, quietMs: 600_000 };
   await mesh.promote({ gate: slow });
   const before = await mesh.reaches("canary");
   const [canary = ""] = await eventually("an edge tries it", async () => {

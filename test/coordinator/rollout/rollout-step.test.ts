@@ -18,7 +18,9 @@ import {
 import { noSums } from "../../../coordinator/rollout/version-sums.ts";
 import { gatePlanSchema } from "../../../coordinator/rounds/plan/gate-plan.ts";
 
-const plan = gatePlanSchema.parse({ holdMs: 1_000, patienceMs: 5_000, watchMs: 10_000 });
+const plan = gatePlanSchema.parse({
+  ...{ holdMs: 1_000, quietMs: 5_000, patienceMs: 60_000, watchMs: 10_000 },
+});
 const startMs = 1_000_000;
 const all = ["eu/1", "eu/2", "us/1", "us/2"];
 
@@ -75,7 +77,7 @@ test("the canaries are those that come first, and as many as the plan says", (t)
   t.deepEqual(two.edges, ["eu/1", "us/2"]);
 });
 
-test("a stage waits for its edges, then its time, then enough requests or its patience", (t) => {
+test("a stage waits for its edges, then its time, then for requests if there are any", (t) => {
   const canary = stepRollout(begun(), sight([]), startMs);
   t.is(stepRollout(canary, sight([]), startMs + 60_000), canary, "not served there yet");
   const settled = stepRollout(canary, sight(["eu/1"]), startMs);
@@ -86,6 +88,16 @@ test("a stage waits for its edges, then its time, then enough requests or its pa
   t.is(stepRollout(settled, sight(["eu/1"], few), startMs + 4_999), settled);
   const unsure = stepRollout(settled, sight(["eu/1"], few), startMs + 5_000);
   t.like(unsure, { phase: "wave", unsure: ["canary"] });
+  const after = (ms: number, count: number) => {
+    const health = [{ edge: "eu/1", candidate: requests(count), incumbent: requests(90) }];
+    return stepRollout(settled, sight(["eu/1"], { health }), startMs + ms).phase;
+  };
+  // 30 requests within 60 s: one every two seconds is enough to wait for the next one.
+  t.is(after(10_000, 5), "canary");
+  t.is(after(10_001, 4), "wave");
+  t.is(after(59_999, 29), "wave");
+  t.is(after(56_000, 28), "canary");
+  t.is(after(60_000, 29), "wave", "patience has an end");
 });
 
 test("one that does worse is withdrawn in every phase, and then rolled back", (t) => {

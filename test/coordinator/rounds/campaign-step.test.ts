@@ -151,7 +151,7 @@ test("a partial that can't be pulled leaves its region out", (t) => {
   t.is(round!.regions[1]!.edges[0]!.bucket, "failed");
 });
 
-test("a rejected round keeps the last good adapter, and the second one ends the campaign", (t) => {
+test("a rejected round keeps the last good adapter, and three in a row end the campaign", (t) => {
   const bad = (round: number) => {
     return wholeRound(round)
       .slice(0, -3)
@@ -162,8 +162,14 @@ test("a rejected round keeps the last good adapter, and the second one ends the 
   t.is(once.good.version, "demo@2");
   t.is(once.past[1]!.phase, "rejected");
   const twice = play(once, bad(3));
-  t.is(twice.phase, "stopped");
-  t.regex(twice.reason, /^2 rounds were rejected: home loses 18\.0 points/);
+  t.is(twice.phase, "running");
+  const thrice = play(twice, bad(4));
+  t.is(thrice.phase, "stopped");
+  const reason = /^3 rounds in a row were refused: home loses 18\.0 points .*from 98 of 100 to 80/;
+  t.regex(thrice.reason, reason);
+  t.is(play(twice, [...wholeRound(4), ...bad(5), ...bad(6)]).phase, "running", "in a row");
+  const strict = { ...campaignOf(9), gate: { ...campaignOf(9).gate, refusalsMax: 1 } };
+  t.is(play(strict, [baseline, ...bad(1)]).phase, "stopped");
 });
 
 test("three rounds in a row without a result end the campaign", (t) => {

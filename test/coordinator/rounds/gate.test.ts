@@ -36,7 +36,8 @@ test("a refusal says which set loses how much", (t) => {
   t.deepEqual(verdict, {
     passed: false,
     dataset: "home",
-    reason: "home loses 8.0 points of exact match (from 98.0 to 90.0); at most 5 may be lost",
+    reason:
+      "home loses 8.0 points of exact match (from 98 of 100 to 90 of 100); at most 5 may be lost",
   });
 });
 
@@ -63,7 +64,8 @@ test("a region's private set that loses too much is a refusal, though others gai
     passed: false,
     dataset: "media of us",
     reason:
-      "media of us loses 12.0 points of exact match (from 80.0 to 68.0); at most 10 may be lost",
+      "media of us loses 12.0 points of exact match (from 80 of 100 to 68 of 100); " +
+      "at most 10 may be lost",
   });
   t.deepEqual(gate([before], after, { ...margins, privateMarginPoints: 12 }), passed);
 });
