@@ -11,7 +11,12 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { Fault } from "../../proto/fault.ts";
 import type { Sha256 } from "../../proto/ids.ts";
-import { dropOldPartials, sizeOfObject, type WholeObject, wholeObjects } from "./artifact-folder.ts";
+import {
+  dropOldPartials,
+  sizeOfObject,
+  type WholeObject,
+  wholeObjects,
+} from "./artifact-folder.ts";
 import { ArtifactIndex } from "./artifact-index.ts";
 import type { ByteRange } from "./byte-range.ts";
 import { PartialFile } from "./partial-file.ts";

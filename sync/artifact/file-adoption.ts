@@ -1,6 +1,7 @@
 // Takes a file made here, whatever its size, into a store: hashed piece by piece, synced, moved.
 import { open, rm } from "node:fs/promises";
-import type { ArtifactStore, StoredArtifact } from "./artifact-store.ts";
+import type { WholeObject } from "./artifact-folder.ts";
+import type { ArtifactStore } from "./artifact-store.ts";
 import { hashFile } from "./artifact-upload.ts";
 
 /**
@@ -8,7 +9,7 @@ import { hashFile } from "./artifact-upload.ts";
  * Requires a file on the store's disk that nobody writes to any more.
  * Faults: `payload-too-large`.
  */
-export async function adoptFile(store: ArtifactStore, path: string): Promise<StoredArtifact> {
+export async function adoptFile(store: ArtifactStore, path: string): Promise<WholeObject> {
   const { sha256, bytes } = await hashFile(path);
   if (store.has(sha256)) {
     await rm(path);
