@@ -18,6 +18,7 @@ import {
 import { normMaxOf, privacyOffer } from "../privacy/privacy-offer.ts";
 import type { RegionReport } from "./campaign-event.ts";
 import type { BucketName, CampaignState, EdgeRound, RegionPartialRef } from "./campaign-state.ts";
+import { owedRounds } from "./owed-rounds.ts";
 import { freezesA, ruleOffer } from "./rule-offer.ts";
 
 /** Share of the time for a round that an edge may train; the rest is for the delta's way. */
@@ -70,6 +71,7 @@ export function offerOf(
     format: formatToWire(campaign.format),
     rule: ruleOffer(campaign),
     asynchronous: campaign.strategy.asynchronous !== null,
+    carriedRounds: [...owedRounds(campaign, region)],
     ...privacyOffer(campaign),
   });
 }

@@ -1,8 +1,10 @@
-// Deltas that came after their round had closed, and count in a later one of an asynchronous
-// campaign, less the older they are (FedBuff). Each counts once: the partial that takes it says so.
-import { Bucket } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+// Deltas of earlier rounds that count in a later one, less the older they are: those that came after
+// the round of an asynchronous campaign had closed (FedBuff), and those of rounds that had to go on
+// without this region, whose edges were told that they count. Each counts once: the partial that
+// takes it says so.
+import { Bucket, type RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { stalenessWeight } from "../../sync/strategy/staleness-weight.ts";
-import type { RoundState, Seat } from "./round-state.ts";
+import { includedSeats, type RoundState, type Seat } from "./round-state.ts";
 
 /** Rounds after which a delta is too old to be of use. */
 export const STALENESS_MAX = 20;
@@ -14,6 +16,8 @@ export interface CarriedDelta {
   readonly seat: Seat;
   /** What is left of its weight. */
   readonly share: number;
+  /** The round that it was made in. */
+  readonly offer: RoundOffer;
 }
 
 export function isCarried({ bucket, manifest }: Seat): boolean {
@@ -30,26 +34,37 @@ export function carriedDeltas(
   rounds: readonly { readonly state: RoundState }[],
   { offer, partial }: RoundState,
 ): readonly CarriedDelta[] {
-  if (!offer.asynchronous) return [];
+  const isMissed = (round: number) => offer.carriedRounds.includes(round);
   const states = rounds
     .map(({ state }) => state)
     .filter((state) => state.offer.campaign === offer.campaign);
   const counted = new Set(
-    states.filter((state) => state.offer.round !== offer.round).flatMap(namesIn),
+    states
+      .filter(({ offer: { round } }) => round !== offer.round && !isMissed(round))
+      .flatMap(namesIn),
   );
   const own = partial && new Set(namesIn({ partial }));
   return states
     .flatMap((state) => {
       const staleness = offer.round - state.offer.round;
       if (staleness < 1 || staleness > STALENESS_MAX) return [];
-      return [...state.seats.values()].filter(isCarried).map((seat) => ({
+      const late = offer.asynchronous ? [...state.seats.values()].filter(isCarried) : [];
+      const missed = isMissed(state.offer.round) ? takenSeats(state) : [];
+      return [...late, ...missed].map((seat) => ({
         name: `${seat.edge}@${state.offer.round}`,
         seat,
         share: stalenessWeight(staleness),
+        offer: state.offer,
       }));
     })
     .filter(({ name }) => (own ? own.has(name) : !counted.has(name)))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** But for those that the round's own rule found wanting. */
+function takenSeats(state: RoundState): readonly Seat[] {
+  const leftOut = new Set(state.partial?.leftOut.map(({ edge }) => edge));
+  return includedSeats(state).filter(({ edge }) => !leftOut.has(edge));
 }
 
 function namesIn({ partial }: Pick<RoundState, "partial">): string[] {

@@ -4,6 +4,7 @@ import type { RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { modelPattern, namePattern, sha256Pattern } from "../../proto/ids.ts";
 import { formatFromWire } from "../../sync/delta/codec/delta-format.ts";
 import { type RoundRule, ruleOfWire } from "../../sync/strategy/wire-rule.ts";
+import { STALENESS_MAX } from "./carried-deltas.ts";
 
 const RANK_MAX = 1024;
 const ROUND_MAX = 1_000_000;
@@ -19,6 +20,8 @@ export function faultOfOffer(offer: RoundOffer): string | null {
   if (!params) return "no training parameters";
   if (params.rank < 1 || params.rank > RANK_MAX) return `rank ${params.rank} of 1 to ${RANK_MAX}`;
   if (!(params.alpha > 0)) return `alpha ${params.alpha}`;
+  if (offer.carriedRounds.length > STALENESS_MAX)
+    return "too many rounds to carry deltas over from";
   return faultOfWire(offer);
 }
 
@@ -34,7 +37,7 @@ function faultOfWire(offer: RoundOffer): string | null {
 
 /** A region that can't keep what an offer promises says so, whoever let the offer pass. */
 function faultOfPrivacy(
-  { secureAggregation, noise }: RoundOffer,
+  { secureAggregation, noise, carriedRounds }: RoundOffer,
   codec: string,
   { combine: { combine }, lora }: RoundRule,
 ): string | null {
@@ -44,6 +47,9 @@ function faultOfPrivacy(
   }
   const isNoised = clip > 0;
   if (!secureAggregation && !isNoised) return null;
+  if (carriedRounds.length > 0 && (secureAggregation || !noise?.atEdge)) {
+    return "masks and central noise take one delta of each edge: none of earlier rounds can count";
+  }
   const what = secureAggregation ? "secure aggregation" : "noise";
   if (combine !== "mean") return `${what} excludes ${combine}: combine by mean`;
   if (lora === "stack") return `${what} excludes stacks: average the factors, or freeze A`;

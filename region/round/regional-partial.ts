@@ -1,13 +1,17 @@
 // A region's partial: what its edges' deltas come to under the round's rule, as an artifact. The
 // same deltas give the same bytes, so making it again after a crash changes nothing.
 import { createHash } from "node:crypto";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { Fault } from "../../proto/fault.ts";
 import type { Artifact } from "../../proto/gen/isthmus/v1/mesh_pb.ts";
-import { type Partial$ as Partial, PartialSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { sha256 } from "../../proto/ids.ts";
+import {
+  type Partial$ as Partial,
+  PartialSchema,
+  type RoundOffer,
+} from "../../proto/gen/isthmus/v1/rounds_pb.ts";
+import { type Sha256, sha256 } from "../../proto/ids.ts";
 import { sumDeltas } from "../../sync/aggregate/delta-sum.ts";
 import { stackDeltas } from "../../sync/aggregate/lora-stack.ts";
 import { widenToLayout } from "../../sync/aggregate/rank-widening.ts";
@@ -22,6 +26,7 @@ import { deltaWeight } from "../../sync/privacy/delta-weight.ts";
 import { combineTier, type TierMember, type TierPart } from "../../sync/strategy/combined-tier.ts";
 import { ruleOfWire } from "../../sync/strategy/wire-rule.ts";
 import type { CarriedDelta } from "./carried-deltas.ts";
+import { reframedDelta } from "./reframed-delta.ts";
 import { includedSeats, type RoundState } from "./round-state.ts";
 
 export interface PartialSources {
@@ -39,6 +44,18 @@ export interface PartialSources {
   readonly carried: readonly CarriedDelta[];
 }
 
+interface FramedSources extends PartialSources {
+  /** For carried deltas in this round's coordinates, until they are summed. */
+  readonly framesDir: string;
+}
+
+/** What a delta is before a rule has looked at it. */
+interface Sifted extends TierMember {
+  readonly digest: Sha256;
+  /** The round that it was made in. */
+  readonly offer: RoundOffer;
+}
+
 interface LeftOut {
   readonly edge: string;
   readonly reason: string;
@@ -53,10 +70,25 @@ export async function sumPartial(
   sources: PartialSources,
   without: ReadonlySet<string> = new Set(),
 ): Promise<Partial> {
+  await mkdir(sources.scratchDir, { recursive: true });
+  const framesDir = await mkdtemp(join(sources.scratchDir, "frames-"));
+  try {
+    return await sumMembers(state, { ...sources, framesDir }, without);
+  } finally {
+    await rm(framesDir, { recursive: true, force: true });
+  }
+}
+
+async function sumMembers(
+  state: RoundState,
+  sources: FramedSources,
+  without: ReadonlySet<string>,
+): Promise<Partial> {
   const { offer } = state;
   const start = offer.adapterState ? await tensorsOf(offer.adapterState, sources) : null;
   const { combine, lora } = ruleOfWire(offer.rule);
-  const { fit, unfit } = await sift(membersOf(state, sources, without), lora, sources);
+  const members = membersOf(state, sources, without);
+  const { fit, unfit } = await sift(members, { lora, start, offer }, sources);
   const { parts, leftOut } = await combineTier(fit, combine, start);
   const all = [...unfit, ...leftOut].sort((a, b) => (a.edge < b.edge ? -1 : 1));
   if (parts.length === 0) {
@@ -85,30 +117,40 @@ function membersOf(
   state: RoundState,
   { deltas, carried }: PartialSources,
   without: ReadonlySet<string>,
-): (TierMember & { readonly digest: string })[] {
-  const own = includedSeats(state).map((seat) => ({ name: seat.edge, seat, share: 1 }));
+): Sifted[] {
+  const { offer } = state;
+  const own = includedSeats(state).map((seat) => ({ name: seat.edge, seat, share: 1, offer }));
   return [...own, ...carried]
     .filter(({ seat }) => !without.has(seat.edge))
-    .map(({ name, seat: { manifest }, share }) => {
+    .map(({ name, seat: { manifest }, share, offer: madeFor }) => {
       const { rank, norm, delta } = manifest!;
-      const weight = share * deltaWeight(state.offer, manifest!);
+      const weight = share * deltaWeight(offer, manifest!);
       const digest = sha256(delta!.sha256);
-      return { edge: name, weight, rank, norm, digest, path: deltas.path(digest) };
+      const path = deltas.path(digest);
+      return { edge: name, weight, rank, norm, digest, path, offer: madeFor };
     });
 }
 
 /** Keeps out what no rule has to look at: what counted before, and what was not to change. */
 async function sift(
-  members: readonly (TierMember & { readonly digest: string })[],
-  lora: string,
-  { counted }: PartialSources,
+  members: readonly Sifted[],
+  round: { readonly lora: string; readonly start: TensorMap | null; readonly offer: RoundOffer },
+  sources: FramedSources,
 ): Promise<{ readonly fit: TierMember[]; readonly unfit: LeftOut[] }> {
+  const { lora, start, offer } = round;
   const fit: TierMember[] = [];
   const unfit: LeftOut[] = [];
   for (const member of members) {
-    const before = counted.get(member.digest);
+    const before = sources.counted.get(member.digest);
+    const isOwn = member.offer === offer;
     if (before !== undefined) {
       unfit.push({ edge: member.edge, reason: `the same delta counted in ${before}` });
+    } else if (!isOwn && !sources.deltas.has(member.digest)) {
+      unfit.push({ edge: member.edge, reason: "came in an earlier round and is kept no longer" });
+    } else if (!isOwn && lora === "stack" && start !== null) {
+      const framed = await framedMember(member, start, sources);
+      if (framed !== null) fit.push(framed);
+      else unfit.push({ edge: member.edge, reason: "made for an adapter of another shape" });
     } else if (lora === "freeze-a" && (await movesA(member.path))) {
       unfit.push({ edge: member.edge, reason: "changes A, which is frozen in this round" });
     } else {
@@ -116,6 +158,13 @@ async function sift(
     }
   }
   return { fit, unfit };
+}
+
+async function framedMember(member: Sifted, start: TensorMap, sources: FramedSources) {
+  const { adapterState } = member.offer;
+  if (adapterState === undefined) return null;
+  const from = await tensorsOf(adapterState, sources);
+  return await reframedDelta(member, { from, to: start, dir: sources.framesDir });
 }
 
 async function movesA(path: string): Promise<boolean> {
