@@ -1,9 +1,9 @@
-// Fetches nats-server as the package that Debian or Ubuntu offers, through the mirror that apt is
+// Fetches a program as the package that Debian or Ubuntu offers, through the mirror that apt is
 // configured for, in a private apt folder: no root, no change to the system, its package lists
 // neither needed nor touched.
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import {
   type AptSource,
@@ -17,12 +17,15 @@ const run = promisify(execFile);
 
 /** Bounds one apt command; the lists are some 10 MB, the package 5 MB. */
 const APT_COMMAND_MAX_MS = 240_000;
-/** The first release with a nats-server >= 2.10: one static binary, which runs on older ones. */
+/** The first with nats-server >= 2.10 and with kustomize, whose binaries run on the one before. */
 const DEBIAN_RELEASE = { codename: "trixie", versionId: 13 };
 const OUTPUT_MAX_BYTES = 1 << 20;
 
 export interface DistributionPackageOptions {
-  /** Where temporary folders are made and the binary ends up, as `nats-server`. */
+  /** The package's name, e.g. nats-server, and in it the one file that is wanted. */
+  readonly package: string;
+  readonly file: string;
+  /** Where temporary folders are made and the file ends up, under its own name. */
   readonly binDir: string;
   readonly etcDir?: string;
   readonly onProgress: (line: string) => void;
@@ -38,7 +41,7 @@ interface Distribution {
 }
 
 /**
- * Puts nats-server into `binDir` and returns its path; undefined when this is no Debian or Ubuntu
+ * Puts the program into `binDir` and returns its path; undefined when this is no Debian or Ubuntu
  * or no mirror has it. Safe to run in two processes at once: the binary appears by rename.
  */
 export async function fetchDistributionPackage(
@@ -98,7 +101,7 @@ async function readSources(etcDir: string): Promise<AptSource[]> {
 }
 
 async function fetchFromSuite(
-  { binDir, onProgress }: DistributionPackageOptions,
+  { package: name, file, binDir, onProgress }: DistributionPackageOptions,
   suite: string,
   rendered: string,
 ): Promise<string | undefined> {
@@ -109,18 +112,18 @@ async function fetchFromSuite(
     onProgress(`fetching the package lists of ${suite}`);
     // One bad mirror among several must not stop the fetch: the download decides.
     updateOutput = await aptGet("update").catch((error: Error) => error.message);
-    onProgress(`fetching nats-server from ${suite}`);
-    await aptGet("download", "nats-server");
+    onProgress(`fetching ${name} from ${suite}`);
+    await aptGet("download", name);
     const deb = (await readdir(aptDir)).find((name) => name.endsWith(".deb"));
     if (deb === undefined) throw new Error("apt-get download left no package");
     await run("dpkg-deb", ["-x", join(aptDir, deb), join(aptDir, "root")]);
-    const path = join(binDir, "nats-server");
-    await rename(join(aptDir, "root/usr/sbin/nats-server"), path);
+    const path = join(binDir, basename(file));
+    await rename(join(aptDir, "root", file), path);
     return path;
   } catch (error) {
     const lines = `${updateOutput}\n${error instanceof Error ? error.message : error}`.split("\n");
     const reason = lines.find((line) => /^[EW]: /.test(line)) ?? lines.at(-1) ?? "";
-    onProgress(`${suite}: no nats-server (${reason.trim()})`);
+    onProgress(`${suite}: no ${name} (${reason.trim()})`);
     return undefined;
   } finally {
     await rm(aptDir, { recursive: true, force: true });

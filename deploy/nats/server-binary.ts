@@ -1,10 +1,11 @@
 // Finds nats-server, the one part that npm doesn't carry, or brings it, or says how to install it.
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
-import { access, mkdir } from "node:fs/promises";
-import { homedir, platform } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { access } from "node:fs/promises";
+import { platform } from "node:os";
+import { join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { defaultCacheDir, isWritable, searchFolders } from "./binary-folders.ts";
 import { fetchDistributionPackage } from "./distribution-package.ts";
 
 const run = promisify(execFile);
@@ -14,8 +15,6 @@ const WANTED_VERSION = "2.10.0";
 /** What it still runs on, at the price that nats-server's own notes name. */
 const OLDEST_VERSION = "2.9.10";
 const VERSION_QUERY_MAX_MS = 10_000;
-/** Where distributions install servers; often absent from an ordinary user's PATH. */
-const SYSTEM_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"];
 
 export interface NatsServerBinary {
   readonly path: string;
@@ -62,6 +61,8 @@ export async function findNatsServer(options: FindNatsServerOptions): Promise<Na
 
   onProgress(`nats-server ${WANTED_VERSION} or newer is not installed: fetching it, this once`);
   const fetched = await fetchDistributionPackage({
+    package: "nats-server",
+    file: "usr/sbin/nats-server",
     binDir: (await isWritable(cacheDir)) ? cacheDir : stateBin,
     ...(options.etcDir === undefined ? {} : { etcDir: options.etcDir }),
     onProgress,
@@ -98,16 +99,6 @@ export function isAtLeast(version: string, wanted: string): boolean {
   return true;
 }
 
-function searchFolders(searchPath: string | undefined): string[] {
-  if (searchPath !== undefined) return searchPath.split(delimiter).filter((path) => path !== "");
-  const path = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
-  return [...path, ...SYSTEM_FOLDERS];
-}
-
-function defaultCacheDir(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "isthmus", "bin");
-}
-
 /** The first of the wanted version, else the newest of all that run. */
 async function newest(paths: readonly string[]): Promise<NatsServerBinary | undefined> {
   let best: NatsServerBinary | undefined;
@@ -128,15 +119,5 @@ async function readVersion(path: string): Promise<string | undefined> {
     return /v(\d+\.\d+\.\d+)/.exec(stdout)?.[1];
   } catch {
     return undefined;
-  }
-}
-
-async function isWritable(dir: string): Promise<boolean> {
-  try {
-    await mkdir(dir, { recursive: true });
-    await access(dir, constants.W_OK);
-    return true;
-  } catch {
-    return false;
   }
 }
