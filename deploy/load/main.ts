@@ -61,18 +61,24 @@ function callerOptions(
   index: number,
   count: () => number,
 ): CallerOptions {
-  const { region, pauseMs, seed } = config;
+  const { region, pauseMs, seed, streamsMax = Number.POSITIVE_INFINITY } = config;
+  const enough = new AbortController();
+  let ended = 0;
   const ids = new WeakMap<StreamLog, number>();
   const idOf = (log: StreamLog) => ids.get(log) ?? 0;
   return {
     clock: wallClock,
     random: seededRandom(seed * 1000 + index),
     questions: asked,
-    stop: stopping.signal,
+    stop: AbortSignal.any([stopping.signal, enough.signal]),
     pauseMeanMs: pauseMs,
     onOpen: (log) => void ids.set(log, count()),
     onStart: (log) => print(startLine(region, idOf(log), log)),
-    onEnd: (log) => print(endLine(region, idOf(log), log)),
+    onEnd: (log) => {
+      print(endLine(region, idOf(log), log));
+      ended += 1;
+      if (ended >= streamsMax) enough.abort();
+    },
   };
 }
 

@@ -1,0 +1,66 @@
+// The mesh as an operator sees it from outside, over the ports that the containers publish.
+import { publishedPorts } from "../compose/published-ports.ts";
+
+const ANSWER_MAX_MS = 2000;
+
+export interface MeshStatus {
+  readonly regions: readonly {
+    readonly region: string;
+    readonly reachable: boolean;
+    readonly edges: number;
+    readonly alive: number;
+  }[];
+  readonly models: readonly {
+    readonly model: string;
+    readonly served: string | null;
+    readonly versions: number;
+    readonly rollout: { readonly serving: readonly string[] } | null;
+  }[];
+}
+
+interface RegionView {
+  readonly edges?: readonly { readonly edge: string; readonly status: string }[];
+}
+
+export function httpOf(host: string): string {
+  return `http://127.0.0.1:${publishedPorts()[host]}`;
+}
+
+/** The JSON that a container answers, or undefined when it doesn't. */
+export async function ask<T>(host: string, path: string): Promise<T | undefined> {
+  try {
+    const signal = AbortSignal.timeout(ANSWER_MAX_MS);
+    const response = await fetch(`${httpOf(host)}${path}`, { signal });
+    return response.ok ? ((await response.json()) as T) : undefined;
+  } catch {
+    return undefined; // down, silent or starting: all the same to who asks
+  }
+}
+
+export function meshStatus(): Promise<MeshStatus | undefined> {
+  return ask<MeshStatus>("coordinator", "/v1/status");
+}
+
+/** What a region's coordinator calls its edge: `ready`, or anything else. */
+export async function edgeStatus(regionHost: string, edge: string): Promise<string | undefined> {
+  const view = await ask<RegionView>(regionHost, "/v1/region");
+  return view && (view.edges?.find((one) => one.edge === edge)?.status ?? "gone");
+}
+
+/** What is missing for the mesh to be whole, or null. */
+export function missingOf(
+  status: MeshStatus | undefined,
+  shape: { readonly regions: readonly string[]; readonly edges: number },
+): string | null {
+  if (status === undefined) return "the coordinator doesn't answer";
+  for (const region of shape.regions) {
+    const found = status.regions.find((one) => one.region === region);
+    if (found === undefined || !found.reachable) return `${region} isn't in reach`;
+    if (found.alive < shape.edges) return `${region} has ${found.alive} of ${shape.edges} edges`;
+  }
+  const [model] = status.models;
+  if (!model?.served) return "no model is served";
+  const serving = model.rollout?.serving.length ?? 0;
+  const all = shape.regions.length * shape.edges;
+  return serving < all ? `${serving} of ${all} edges serve ${model.served}` : null;
+}
