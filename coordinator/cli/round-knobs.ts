@@ -99,6 +99,12 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
     value: "C",
     help: "L2 norm that deltas are clipped to under noise",
   },
+  "clip-quantile": {
+    to: ["privacy", "noise", "clipQuantile"],
+    kind: "number",
+    value: "Q",
+    help: "share of deltas that the clip moves to let through whole, e.g. 0.5 (it stays)",
+  },
   "noise-multiplier": {
     to: ["privacy", "noise", "multiplier"],
     kind: "number",

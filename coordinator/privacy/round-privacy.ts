@@ -1,5 +1,6 @@
 // Privacy in the course of a campaign: its plan meets the ledger before the first round, each round
 // is charged before it is offered, and the noise that was promised goes onto the mean.
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { Fault } from "../../proto/fault.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -12,6 +13,7 @@ import type { RecordStore } from "../records/record-store.ts";
 import type { CampaignState, RoundState } from "../rounds/campaign-state.ts";
 import { NoiseSeeds } from "./noise-seeds.ts";
 import { type PrivacyAccount, PrivacyLedger } from "./privacy-ledger.ts";
+import { clipOf, followingClip, multiplierOf } from "./round-clip.ts";
 
 export interface RoundPrivacyOptions {
   readonly records: RecordStore;
@@ -58,16 +60,23 @@ export class RoundPrivacy {
    * The mean of a round's deltas with the noise that its plan asks for, the same one whenever it is
    * asked again. Requires a plain mean of deltas that were clipped.
    */
-  noised(
-    { id, privacy }: CampaignState,
-    round: number,
-    mean: TensorMap,
-    contributors: number,
-  ): TensorMap {
-    if (privacy.noise === null || privacy.noise.at === "edge") return mean;
-    const { clip, multiplier } = privacy.noise;
-    const source = gaussian(seededBytes(this.#seeds.of(id, round)));
+  noised(campaign: CampaignState, round: number, mean: TensorMap, contributors: number): TensorMap {
+    const { noise } = campaign.privacy;
+    const clip = clipOf(campaign);
+    if (noise === null || noise.at === "edge" || clip === null) return mean;
+    const multiplier = multiplierOf(noise, contributors);
+    const source = gaussian(seededBytes(this.#seeds.of(campaign.id, round)));
     return addNoise(mean, { clip, multiplier, contributors }, source);
+  }
+
+  /** The clip of the round after this one, the same whenever it is asked again; or it stays. */
+  nextClip(campaign: CampaignState, round: RoundState): number | undefined {
+    if (campaign.privacy.noise?.clipQuantile == null) return undefined;
+    // Noise of its own: the deltas' must tell nothing of the count's.
+    const seed = createHash("sha256")
+      .update("clip")
+      .update(this.#seeds.of(campaign.id, round.number));
+    return followingClip(campaign, round, gaussian(seededBytes(seed.digest())));
   }
 
   /** Notes how the round before ended, and forgets the seeds of those that are over. */

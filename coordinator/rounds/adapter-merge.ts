@@ -49,6 +49,8 @@ export interface MergedFiles {
 export interface MergedVersion {
   readonly version: string;
   readonly training: TrainingState;
+  /** The next round's, when it moves. */
+  readonly clip?: number;
 }
 
 interface PulledRegion {
@@ -82,7 +84,8 @@ export async function mergeRound(
       weight: by.weight,
     },
   });
-  return { version: version.version, training };
+  const clip = options.privacy.nextClip(campaign, round);
+  return { version: version.version, training, ...(clip === undefined ? {} : { clip }) };
 }
 
 /** Merges a round without telling the catalogue. */

@@ -31,6 +31,8 @@ export type CampaignEvent =
       readonly round: number;
       readonly version: string;
       readonly training: TrainingState;
+      /** The next round's, when it moves. */
+      readonly clip?: number;
     }
   /** The public set couldn't be evaluated when `failed` says why. */
   | {

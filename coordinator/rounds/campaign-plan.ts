@@ -89,6 +89,7 @@ export function planCampaign(
     latest: null,
     rejections: 0,
     abandonedInRow: 0,
+    clip: null,
     round: null,
     last: null,
     past: [],

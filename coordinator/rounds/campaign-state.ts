@@ -92,6 +92,8 @@ export const roundSchema = z.strictObject({
   startedMs: z.int(),
   deadlineMs: z.int(),
   endedMs: z.int().nullable(),
+  /** What deltas are clipped to, where it isn't the plan's. */
+  clip: z.number().positive().nullable().default(null),
   regions: z.array(regionRoundSchema),
   /** The version merged from it. */
   version: z.string().nullable(),
@@ -153,6 +155,8 @@ const wholeCampaignSchema = z.strictObject({
   /** Rounds in a row that were refused or rolled back. */
   rejections: z.int().min(0),
   abandonedInRow: z.int().min(0),
+  /** The next round's clip, where it has moved from the plan's. */
+  clip: z.number().positive().nullable().default(null),
   round: roundSchema.nullable(),
   /** The round that ended last, whole. */
   last: roundSchema.nullable(),

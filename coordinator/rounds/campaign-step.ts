@@ -84,8 +84,9 @@ function inRound(campaign: CampaignState, event: RoundEvent, nowMs: number): Cam
       );
     case "merged": {
       if (round.phase !== "merging") return campaign;
-      const { version, training } = event;
-      return { ...campaign, round: { ...round, phase: "evaluating", version, training } };
+      const { version, training, clip } = event;
+      const moved = clip === undefined ? campaign : { ...campaign, clip };
+      return { ...moved, round: { ...round, phase: "evaluating", version, training } };
     }
     case "rolled-out": {
       if (round.phase !== "canary" || round.stragglers !== null) return campaign;
@@ -200,6 +201,7 @@ function startRound(campaign: CampaignState, nowMs: number): CampaignState {
     startedMs: nowMs,
     deadlineMs: nowMs + campaign.pace.deadlineMs,
     endedMs: null,
+    clip: campaign.clip,
     regions: silentRegions(campaign.regions),
     version: null,
     training: null,

@@ -31,6 +31,7 @@ const refusals: readonly Refusal[] = [
   maskedCodec,
   noisedCombine,
   noisedLora,
+  movingClip,
   serverNumbers,
   asynchronousPace,
 ];
@@ -78,6 +79,22 @@ function noisedLora({ strategy: { lora }, privacy }: CombinedPlan): string | nul
   return (
     "noise is calibrated to sums of factors, and the product of a stack has no bounded " +
     "sensitivity: average the factors, or freeze A"
+  );
+}
+
+/** A clip that moves is found by counting whose norm lies within it. */
+function movingClip({ privacy: { noise, secureAggregation } }: CombinedPlan): string | null {
+  if (noise === null || noise.clipQuantile === null) return null;
+  if (noise.at === "edge") {
+    return (
+      "a clip that follows the norms needs to see them, and the edges' own noise hides them: " +
+      "add the noise at the center, or leave the clip where it is"
+    );
+  }
+  if (!secureAggregation) return null;
+  return (
+    "a clip that follows the norms needs to see them, and secure aggregation hides them: " +
+    "go without masks, or leave the clip where it is"
   );
 }
 

@@ -3,10 +3,15 @@
 import { z } from "zod";
 
 export const noisePlanSchema = z.strictObject({
-  /** L2 norm to which every delta is clipped before noise hides it. */
+  /** L2 norm to which every delta is clipped before noise hides it; the first round's, if it moves. */
   clip: z.number().positive().max(1e6),
   /** Deviation of the noise as a multiple of the clip. */
   multiplier: z.number().min(0.01).max(1e4),
+  /**
+   * The quantile of the deltas' norms that the clip moves to, round by round, e.g. 0.5; null: the
+   * clip stays.
+   */
+  clipQuantile: z.number().gt(0).lt(1).nullable().default(null),
   /** Once, on the mean at the coordinator; or by each edge on its own delta. */
   at: z.enum(["center", "edge"]).default("center"),
 });

@@ -172,6 +172,16 @@ test("a rejected round keeps the last good adapter, and three in a row end the c
   t.is(play(strict, [baseline, ...bad(1)]).phase, "stopped");
 });
 
+test("a clip that a merge has moved is the next round's, whatever becomes of this one", (t) => {
+  const upToMerge = wholeRound(1).slice(0, -4);
+  const moved = { ...merged(1), clip: 0.7 } as CampaignEvent;
+  const state = play(campaignOf(9), [baseline, ...upToMerge, moved]);
+  t.is(state.round?.phase, "evaluating");
+  t.is(state.round?.clip, null, "this round's stays");
+  const next = play(state, [measured("candidate", 1, 80)]);
+  t.like(next.round, { number: 2, clip: 0.7 });
+});
+
 test("three rounds in a row without a result end the campaign", (t) => {
   const failed = (round: number): CampaignEvent => ({ kind: "round-failed", round, reason: "x" });
   const twice = play(campaignOf(9), [baseline, failed(1), failed(2)]);

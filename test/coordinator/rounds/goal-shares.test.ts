@@ -47,7 +47,7 @@ const measuring = campaignSchema.parse({
   ...{ regions: ["ap", "eu", "us"], params: trainDefaults, rules: ruleDefaults },
   ...{ replay: null, heldout: artifact, phase: "measuring", reason: "", startVersion: "demo@1" },
   good: { version: "demo@1", training: null },
-  ...{ baseline: null, latest: null, rejections: 0, abandonedInRow: 0 },
+  ...{ baseline: null, latest: null, rejections: 0, abandonedInRow: 0, clip: null },
   ...{ round: null, last: null, past: [], pace: { goal: 3, quorum: 2 } },
 });
 

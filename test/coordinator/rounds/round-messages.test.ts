@@ -15,15 +15,16 @@ const version = {
   adapters: [],
 } as unknown as VersionRecord;
 
-function offer(number: number, rounds: number, finalRateShare = 0.2) {
+function offer(number: number, rounds: number, finalRateShare = 0.2, region = "eu") {
   const campaign = {
     ...{ id: "demo-1", model: "demo", rounds, replay: null, rules: ruleDefaults },
     params: { ...trainDefaults, learningRate: 0.01, finalRateShare },
     good: { version: "demo@1", training: null },
-    round: { number, deadlineMs: 1, regions: [] },
+    round: { number, deadlineMs: 1, regions: [], clip: null },
+    past: [{ number: 1, phase: "promoted", excluded: [{ region: "us", reason: "late" }] }],
     ...z.strictObject(planSections).parse({}),
   } as unknown as CampaignState;
-  return offerOf(campaign, version, "eu");
+  return offerOf(campaign, version, region);
 }
 
 const rateOf = (number: number, rounds: number, share?: number) =>
@@ -41,4 +42,9 @@ test("the learning rate falls evenly from the first round to its share in the la
 test("an offer is the same each time it is told, and another round's has another seed", (t) => {
   t.deepEqual(offer(2, 5), offer(2, 5));
   t.not(offer(1, 5).params?.seed, offer(2, 5).params?.seed);
+});
+
+test("a region whose part in an earlier round never came is told to bring it in", (t) => {
+  t.deepEqual(offer(2, 5, 0.2, "us").carriedRounds, [1]);
+  t.deepEqual(offer(2, 5, 0.2, "eu").carriedRounds, []);
 });

@@ -29,7 +29,7 @@ function campaign(regions: RegionRound[], change: Partial<RoundState> = {}): Cam
   const round = {
     ...{ number: 1, phase: "training", reason: "", startedMs: START_MS, endedMs: null },
     ...{ deadlineMs: START_MS + 300_000, regions, version: null, training: null },
-    ...{ evaluations: [], stragglers: null },
+    ...{ evaluations: [], stragglers: null, clip: null },
     ...change,
   };
   return campaignSchema.parse({
@@ -37,7 +37,7 @@ function campaign(regions: RegionRound[], change: Partial<RoundState> = {}): Cam
     ...{ regions: regions.map(({ region }) => region), params: trainDefaults, rules: ruleDefaults },
     ...{ replay: null, heldout: artifact, phase: "running", reason: "", startVersion: "demo@1" },
     good: { version: "demo@1", training: null },
-    ...{ baseline: [], latest: null, rejections: 0, abandonedInRow: 0 },
+    ...{ baseline: [], latest: null, rejections: 0, abandonedInRow: 0, clip: null },
     ...{ round, last: null, past: [] },
   });
 }

@@ -38,6 +38,18 @@ test("masks exclude every rule that looks at single deltas, and stacks", (t) => 
   t.is(planRefusal(planOf({ privacy: masked, strategy: { lora: "freeze-a" } })), null);
 });
 
+test("a clip that moves excludes masks and noise at the edges, which hide the norms", (t) => {
+  const noise = { clip: 1, multiplier: 1, clipQuantile: 0.5 };
+  t.is(planRefusal(planOf({ privacy: { noise } })), null);
+  const atEdge = planOf({ privacy: { noise: { ...noise, at: "edge" } } });
+  t.regex(
+    planRefusal(atEdge) ?? "",
+    /the edges' own noise hides them: add the noise at the center/,
+  );
+  const hidden = planOf({ privacy: { noise, secureAggregation: true } });
+  t.regex(planRefusal(hidden) ?? "", /secure aggregation hides them/);
+});
+
 test("noise excludes rules and stacks whose sensitivity isn't the clip", (t) => {
   const median = planOf({ privacy: noised, strategy: { combine: "median" } });
   t.regex(planRefusal(median) ?? "", /noise is calibrated to the clipped mean, and median/);
