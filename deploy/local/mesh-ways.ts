@@ -1,5 +1,5 @@
-// Every way by which a process of a mesh finds another, so that something can be laid on it: a proxy
-// of a test, or the emulated network between sites.
+// Every way by which a process of a mesh finds another, so that something can be laid on it: a
+// proxy of a test, or the emulated network between sites.
 import { CENTRAL, type NatsServerPlan } from "../nats/config.ts";
 import { ANYBODY, type Wiring } from "../nats/wiring.ts";
 import type { EdgeLayout, MeshLayout, RegionLayout } from "./layout.ts";
@@ -7,7 +7,7 @@ import type { EdgeLayout, MeshLayout, RegionLayout } from "./layout.ts";
 /** Where nothing listens: what a server tells others of itself when each has a way of its own. */
 const NOWHERE = "127.0.0.1:1";
 
-/** Who goes, to whom, both named as in mesh.json; where the two are, and what listens at the end. */
+/** Who goes to whom, both named as in mesh.json; where the two are, what listens at the end. */
 export interface MeshWay {
   readonly kind: "http" | "grpc" | "nats" | "leaf" | "gateway";
   /** A gateway's callers are "anybody", at a site of that name. */

@@ -1,5 +1,5 @@
-// The emulated network of a local mesh: a port for every way that leaves a site, and the wiring that
-// leads the processes through it.
+// The emulated network of a local mesh: a port for every way that leaves a site, and the wiring
+// that leads the processes through it.
 import { CENTRAL } from "../nats/config.ts";
 import type { Wiring } from "../nats/wiring.ts";
 import type { MeshLayout } from "./layout.ts";

@@ -19,7 +19,7 @@ export interface FakePlace extends AsyncDisposable {
 /** A folder, ports and options for a mesh of fakes; the folder goes with it. */
 export async function fakePlace(regions: readonly string[], edges = 1): Promise<FakePlace> {
   const dir = await mkdtemp(join(tmpdir(), "isthmus-mesh-"));
-  const ports = await reservePorts(portSpan(regions.length));
+  const ports = await reservePorts(portSpan(regions.length, true));
   return {
     dir,
     options: {

@@ -15,7 +15,7 @@ const portsIn = (value: unknown) =>
 const firstOwn = shape.portBase + portSpan(3);
 const isOwn = (port: number) => port >= firstOwn && port < firstOwn + wanPortSpan(3);
 
-test("a region finds others and the coordinator through the network, its own site directly", (t) => {
+test("a region finds other sites through the network, and its own directly", (t) => {
   for (const region of layout.regions) {
     const { peers, coordinator, nats } = regionConfig(layout, region, {});
     t.true([...portsIn(peers), ...portsIn(coordinator)].every(isOwn));

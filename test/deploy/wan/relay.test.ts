@@ -100,7 +100,7 @@ async function pair(set: Laid, address?: string) {
   return { client, server, received: () => received };
 }
 
-test("a caller's first bytes come after the handshake, and what it hears half a trip later", async (t) => {
+test("a caller's first bytes come after the handshake, an answer half a trip later", async (t) => {
   await using set = await laid();
   const client = await set.dial();
   client.write("hi");
@@ -158,7 +158,7 @@ test("whatever the link, all bytes and ends arrive once and in order, both ways"
   t.is(set.held.bytes, 0);
 });
 
-test("a cut holds bytes and ends both ways, new connections hang, and healing delivers", async (t) => {
+test("a cut holds bytes and ends, new connections hang, and healing delivers", async (t) => {
   await using set = await laid();
   const { client, server, received } = await pair(set);
   server.socket.write("under way");
@@ -241,7 +241,7 @@ test("connections share a link's rate evenly, and leave the other direction alon
   t.true(set.clock.monotonicMs() - askedMs < 80);
 });
 
-test("a reader that doesn't read makes its sender wait, and holds a bounded number of bytes", async (t) => {
+test("a reader that doesn't read makes its sender wait, beyond a bound of bytes", async (t) => {
   await using set = await laid();
   const { client, server } = await pair(set);
   const other = await pair(set);

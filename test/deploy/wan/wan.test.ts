@@ -40,7 +40,7 @@ function isthmus(cwd: string, extra: Record<string, string>, ...args: string[]) 
   });
 }
 
-test("gRPC goes through a link, fails over a cut one by its deadline, and works once healed", async (t) => {
+test("gRPC goes through a link, fails by its deadline over a cut one, works healed", async (t) => {
   const server = await startGrpcServer({
     host: "127.0.0.1",
     port: 0,
@@ -71,7 +71,7 @@ test("gRPC goes through a link, fails over a cut one by its deadline, and works 
   await server.stop();
 });
 
-test("NATS goes through a link at its round trip, not while it is cut, and then again", async (t) => {
+test("NATS goes through a link at its round trip, not while cut, and then again", async (t) => {
   await using server = await startNatsServer();
   const [url = ""] = server.urls("central");
   await using set = await startWan([new URL(url).host]);
