@@ -16,6 +16,8 @@ export const subjects = {
   summaries: "isthmus.summary.*",
   /** RegionInstance, each process of a region that runs as a pair, to the others. */
   pair: (region: RegionId) => `isthmus.pair.${region}`,
+  /** ScalingShare, each gateway of a region to its others. */
+  scaling: (region: RegionId) => `isthmus.scaling.${region}`,
   /** RoundOffer request, coordinator to region; answered with RegionRoundStatus. */
   roundOffer: (region: RegionId) => `isthmus.round.${region}.offer`,
   /** RegionRoundStatus, region to coordinator. */

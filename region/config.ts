@@ -1,6 +1,7 @@
 // The configuration of a region: what its file may say, and what holds when it doesn't.
 import { z } from "zod";
 import { namePattern, type RegionId } from "../proto/ids.ts";
+import { scalingSchema } from "./scaling/scaling-rules.ts";
 
 const PORT_MAX = 65_535;
 const JURISDICTIONS_MAX = 32;
@@ -98,6 +99,8 @@ export const regionConfigSchema = z.strictObject({
         .default(32 * 2 ** 30),
     })
     .prefault({}),
+  /** How many edges models should have, and what becomes of requests while they have none. */
+  scaling: scalingSchema,
   /** Streams through the gateway at once. */
   inFlightMax: z.int().min(1).max(IN_FLIGHT_MAX).default(4096),
 });

@@ -38,6 +38,8 @@ import { roundMembers } from "./membership/round-members.ts";
 import { retentionDefaults } from "./round/delta-retention.ts";
 import { createRegionRounds, type RegionRounds } from "./round/region-rounds.ts";
 import { roundRoutes } from "./round/round-routes.ts";
+import { RegionScaling } from "./scaling/region-scaling.ts";
+import { scalingRoutes } from "./scaling/scaling-routes.ts";
 import { createSessions, type Sessions } from "./session/sessions.ts";
 import { PeerRegistry } from "./spill/peer-registry.ts";
 
@@ -54,6 +56,7 @@ interface Region {
   readonly gateway: Gateway;
   readonly sessions: Sessions;
   readonly drift: DriftWatch;
+  readonly scaling: RegionScaling;
   readonly store: ArtifactStore;
   /** Filled in once the servers listen. */
   readonly addresses: { http: string; grpc: string };
@@ -83,6 +86,7 @@ async function startRegion(config: RegionConfig, role: RoleScope): Promise<RoleA
     log: role.log,
   });
   role.onStop(() => relay.stop());
+  region.scaling.start(() => relay.desired);
   const rounds = await startRounds(region);
   const summary = summaries(region, relay);
   await listen(region, rounds, summary);
@@ -112,10 +116,14 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   const peers = new PeerRegistry({ region: name, clock, log, openTrunk, peers: config.peers });
   role.onStop(() => peers.close());
   const store = createArtifactStore({ dir: join(config.dir, "artifacts") });
-  const { inFlightMax } = config;
+  const { inFlightMax, instance = "a" } = config;
+  const scaling = new RegionScaling({
+    ...{ region: name, instance, config: config.scaling, edges, nats, clock, log, metrics },
+  });
+  role.onStop(() => scaling.stop());
   const gateway = createGateway({
     ...{ region: name, edges, peers, clock, random: systemRandom, log, metrics },
-    ...{ inFlightMax, policies },
+    ...{ inFlightMax, policies, scaling },
   });
   const drift = new DriftWatch({ log, metrics });
   edges.onChange(({ kind, member }) => {
@@ -129,7 +137,7 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   });
   role.onStop(() => sessions.stop());
   const addresses = { http: "", grpc: "" };
-  return { config, role, nats, edges, peers, sessions, drift, gateway, store, addresses };
+  return { config, role, nats, edges, peers, sessions, drift, scaling, gateway, store, addresses };
 }
 
 async function startRounds(region: Region): Promise<RegionRounds> {
@@ -209,6 +217,7 @@ async function listen(
   const cache = { pull: (sha256: Sha256) => pull(region, { sha256, bytes: 0 }), clock };
   app.route("/", artifactRoutes(store, cache));
   app.route("/", sessions.routes);
+  app.route("/", scalingRoutes(config.name, region.scaling));
   app.route("/", roundRoutes(() => rounds, { region: config.name, http: () => addresses.http }));
   const services = [
     gatewayInferenceService(frontend),
@@ -251,8 +260,9 @@ function takeMessages({ config, role, nats, edges, peers, drift }: Region): void
   );
 }
 
-/** A gateway is of use as soon as somebody is there to serve. */
-function notReady({ edges, peers }: Region): string | null {
+/** A gateway is of use as soon as somebody is there to serve, or would be woken to. */
+function notReady({ edges, peers, scaling }: Region): string | null {
+  if (scaling.canWake) return null;
   for (const { status } of edges.members()) if (status === "ready") return null;
   for (const { trunk } of peers.list()) if (trunk.state === "up") return null;
   return "no edge is ready and no other region is in reach";

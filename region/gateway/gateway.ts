@@ -17,6 +17,7 @@ import { defaultMembershipBounds } from "../membership/membership.ts";
 import type { RouteRequest } from "../route/route-request.ts";
 import { passedRegions } from "../spill/peer-choice.ts";
 import type { PeerRegistry } from "../spill/peer-registry.ts";
+import { countDemand, type GatewayScaling, whenAwake } from "./cold-requests.ts";
 import { callAt, generateAt, type Place } from "./edge-attempt.ts";
 import { boundedRetryAfter, place } from "./placement.ts";
 import { relayedFault } from "./relayed-fault.ts";
@@ -35,6 +36,8 @@ export interface GatewayOptions {
   readonly inFlightMax: number;
   /** What the operator has set for everybody, for tenants and for models. */
   readonly policies?: PolicyBook;
+  /** Keeps requests for models that are asleep, and counts what is asked. */
+  readonly scaling?: GatewayScaling;
 }
 
 export interface Gateway extends InferenceBackend {
@@ -92,7 +95,11 @@ export function createGateway(options: GatewayOptions): Gateway {
         const retryAfterMs = boundedRetryAfter(queueMs);
         throw new Fault("overloaded", why, { retryAfterMs });
       }
-      await continuation.generate(ruled(request, policies), context, onEvent);
+      const own = ruled(request, policies);
+      const route = () => generateRoute(own, context, edges.table, clock);
+      await whenAwake(options, own, context, route, () =>
+        continuation.generate(own, context, onEvent),
+      );
     },
     async embed(request, context) {
       const own = ruled(request, policies);
@@ -109,7 +116,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 function pickFor(
   options: GatewayOptions,
   excluded: ReadonlySet<string>,
-  { request, context }: StreamView,
+  { request, context, attempts }: StreamView,
   spills: { inc(labels: { peer: string }): void },
 ): Candidate | Fault {
   const { region, edges, clock } = options;
@@ -117,6 +124,7 @@ function pickFor(
   const route = generateRoute(request, context, edges.table, clock);
   const nowMs = clock.monotonicMs();
   const placement = place({ ...options, nowMs }, route, passed, excluded);
+  if (attempts === 0) countDemand(options, route, passed, placement);
   if (placement.kind === "nowhere") return placement.fault;
   if (placement.kind === "peer") spills.inc({ peer: placement.spill.peer.region });
   return {
@@ -147,7 +155,17 @@ function sourceOf(
 }
 
 /** A call without a stream: another place is tried while the fault allows it. */
-async function unary<T>(
+function unary<T>(
+  options: GatewayOptions,
+  route: RouteRequest,
+  context: CallContext,
+  send: (trunk: Trunk, onward: CallContext) => Promise<T>,
+): Promise<T> {
+  const work = () => trySeveral(options, route, context, send);
+  return whenAwake(options, route, context, () => route, work);
+}
+
+async function trySeveral<T>(
   options: GatewayOptions,
   route: RouteRequest,
   context: CallContext,
@@ -159,6 +177,7 @@ async function unary<T>(
   for (let tries = 0; tries < UNARY_ATTEMPTS_MAX; tries += 1) {
     const nowMs = options.clock.monotonicMs();
     const placement = place({ ...options, nowMs }, route, passed, excluded);
+    if (tries === 0) countDemand(options, route, passed, placement);
     if (placement.kind === "nowhere") throw last ?? placement.fault;
     try {
       return await callAt(options, placement, route, context, send);

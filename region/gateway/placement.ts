@@ -34,14 +34,22 @@ export function place(
   passed: readonly string[],
   excluded: ReadonlySet<string>,
 ): Placement {
+  const chosen = choosePlace(inputs, request, passed, excluded);
+  return chosen ?? { kind: "nowhere", fault: whyNowhere(inputs, request, excluded) };
+}
+
+/** Where it goes; null for nowhere. */
+export function choosePlace(
+  inputs: PlacementInputs,
+  request: RouteRequest,
+  passed: readonly string[],
+  excluded: ReadonlySet<string>,
+): Exclude<Placement, { kind: "nowhere" }> | null {
   const { edges, peers, random, nowMs } = inputs;
   const { chosen } = edges.table.decide(request, nowMs, random, excluded);
   const views = peers.views(request.model);
   const spill = choosePeer(views, request, passed, excluded, random);
-  if (chosen === null) {
-    if (spill !== null) return { kind: "peer", spill };
-    return { kind: "nowhere", fault: whyNowhere(inputs, request, excluded) };
-  }
+  if (chosen === null) return spill === null ? null : { kind: "peer", spill };
   if (spill !== null && spillPays(chosen.totalMs, spill, passed)) return { kind: "peer", spill };
   return { kind: "edge", prediction: chosen };
 }

@@ -12,6 +12,8 @@ import { createGateway, type Gateway } from "../../region/gateway/gateway.ts";
 import { gatewayInferenceService } from "../../region/gateway/gateway-inference.ts";
 import { EdgeRegistry } from "../../region/membership/edge-registry.ts";
 import type { RouteLabels } from "../../region/route/route-table.ts";
+import { RegionScaling } from "../../region/scaling/region-scaling.ts";
+import { type ScalingConfig, scalingSchema } from "../../region/scaling/scaling-rules.ts";
 import { type PeerAddress, PeerRegistry } from "../../region/spill/peer-registry.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import { startGrpcServer } from "../../runtime/grpc/server.ts";
@@ -30,6 +32,7 @@ export interface InProcessRegion {
   readonly edges: EdgeRegistry;
   readonly peers: PeerRegistry;
   readonly gateway: Gateway;
+  readonly scaling: RegionScaling;
   readonly address: PeerAddress;
   /** Starts an edge and waits until it is ready. */
   addEdge(name: string, options?: Partial<PacedBackendOptions>): Promise<FakeEdge>;
@@ -38,7 +41,12 @@ export interface InProcessRegion {
 export async function startInProcessRegion(
   t: ExecutionContext,
   name: string,
-  options: { peers?: PeerAddress[]; inFlightMax?: number; labels?: RouteLabels } = {},
+  options: {
+    peers?: PeerAddress[];
+    inFlightMax?: number;
+    labels?: RouteLabels;
+    scaling?: ScalingConfig;
+  } = {},
 ): Promise<InProcessRegion> {
   const log = silentLog();
   const clock = systemClock;
@@ -51,20 +59,26 @@ export async function startInProcessRegion(
   const random = seededRandom(1).next;
   const inFlightMax = options.inFlightMax ?? 1000;
   const metrics = createMetrics({});
+  const nats = { state: "up", publish: () => true, subscribe: () => ({ stop: () => {} }) } as const;
+  const config = options.scaling ?? scalingSchema.parse({ hold: { patienceMs: 0 } });
+  const scaling = new RegionScaling({
+    ...{ region, instance: "a", config, edges, nats, clock, log, metrics },
+  });
   const gateway = createGateway({
-    ...{ region, edges, peers, clock, random, log, metrics, inFlightMax },
+    ...{ region, edges, peers, clock, random, log, metrics, inFlightMax, scaling },
   });
   const frontend = { backend: gateway, log, metrics, clock };
   const services = [trunkService(gateway, { clock, log }), gatewayInferenceService(frontend)];
   const server = await startGrpcServer({ host: "127.0.0.1", port: 0, services, log });
   t.teardown(async () => {
+    scaling.stop();
     edges.close();
     peers.close();
     await server.stop();
   });
   const address = { region: name, grpc: `127.0.0.1:${server.port}`, http: "http://127.0.0.1:1" };
   return {
-    ...{ name, edges, peers, gateway, address },
+    ...{ name, edges, peers, gateway, scaling, address },
     async addEdge(edge, backendOptions) {
       const publish = (subject: string, body: Uint8Array) => {
         edges.takeHeartbeat(subject, body);

@@ -49,8 +49,11 @@ export class EventQueue {
   /** Events beyond the wheel, as a heap. */
   readonly #far: number[] = [];
   readonly #call: number;
+  readonly #bucketMs: number;
 
-  constructor() {
+  /** Wider buckets for runs of days with few events. */
+  constructor(bucketMs = BUCKET_MS) {
+    this.#bucketMs = bucketMs;
     this.#call = this.register((_, payload) => {
       const scheduled = payload as ScheduledCall;
       const { callback } = scheduled;
@@ -103,7 +106,7 @@ export class EventQueue {
         this.#handle(event);
         if (this.hasPromises) return false;
       }
-      if (this.#pending === 0 || (this.#tick + 1) * BUCKET_MS > untilMs) {
+      if (this.#pending === 0 || (this.#tick + 1) * this.#bucketMs > untilMs) {
         this.nowMs = untilMs;
         return true;
       }
@@ -175,7 +178,7 @@ export class EventQueue {
   }
 
   #tickOf(event: number): number {
-    return Math.floor(this.#times[event]! / BUCKET_MS);
+    return Math.floor(this.#times[event]! / this.#bucketMs);
   }
 
   #isBefore(left: number, right: number): boolean {
