@@ -73,6 +73,7 @@ export interface Workload {
   readonly metadata: Metadata;
   readonly spec: {
     readonly replicas?: number;
+    readonly ordinals?: { readonly start: number };
     readonly serviceName: string;
     readonly selector: Selector;
     readonly volumeClaimTemplates?: readonly { readonly metadata: { readonly name: string } }[];
