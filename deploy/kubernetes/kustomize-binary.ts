@@ -70,7 +70,7 @@ function renderer(path: string, command: string): Kustomize {
   };
 }
 
-/** Debian's own says "(devel)" for its version: there it is 5 or newer from the first release on. */
+/** Debian's own calls its version "(devel)"; it has been 5 or newer there from the first. */
 async function isNewEnough(path: string, query: readonly string[]): Promise<boolean> {
   const answer = await run(path, [...query], { timeout: COMMAND_MAX_MS }).catch(() => undefined);
   if (answer === undefined) return false; // absent, or it doesn't run here

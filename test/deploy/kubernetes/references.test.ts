@@ -144,7 +144,7 @@ function reaches(overlay: Rendered, { namespace }: Metadata, peer: Peer): boolea
     .some((labels) => matches(podSelector ?? {}, labels));
 }
 
-test("nothing goes in or out unless a policy names it, and an edge reaches its region alone", (t) => {
+test("nothing passes unless a policy names it, and an edge reaches its region alone", (t) => {
   for (const overlay of rendered) {
     const namespaces = new Set(overlay.workloads().map(({ metadata }) => metadata.namespace));
     for (const namespace of namespaces) {
