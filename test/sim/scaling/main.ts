@@ -26,6 +26,8 @@ The rows beside isthmus:
 A miss is a first token later than ${TTFT_TARGET_MS / 1000} s after the request, or none at all.
 `;
 
+const columns = ["requests", "missed", "refused", "p50 ms", "p99 ms", "edge h", "cost", "turns"];
+const headOfTable = `  ${"".padEnd(18)}${columns.map((name) => name.padStart(10)).join("")}`;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const { values } = parseArgs({
   options: {
@@ -79,9 +81,6 @@ function runsOf(traffic: Traffic, seed: number): ScalingRun[] {
     return run;
   });
 }
-
-const columns = ["requests", "missed", "refused", "p50 ms", "p99 ms", "edge h", "cost", "turns"];
-const headOfTable = `  ${"".padEnd(18)}${columns.map((name) => name.padStart(10)).join("")}`;
 
 function rowOf(run: ScalingRun): string {
   const cells = [
