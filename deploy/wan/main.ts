@@ -15,7 +15,7 @@ import { WanLinks } from "./wan-links.ts";
 import { registerMetrics } from "./wan-metrics.ts";
 
 /** Under way on all links together; beyond, senders wait. */
-const HELD_BYTES_MAX = 256 << 20;
+const HELD_BYTES_MAX = 128 << 20;
 
 const config = readConfig(wanConfigSchema);
 runRole({ role: "wan", name: "wan", start: (scope) => start(config, scope) });

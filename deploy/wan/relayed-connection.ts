@@ -4,6 +4,9 @@ import { connect, type Socket } from "node:net";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import { type HeldBytes, type Passage, Pipe } from "./pipe.ts";
 
+/** A peer whose network is gone says no more: its kernel is asked from then on, and then each 1 s. */
+const KEEP_ALIVE_MS = 15_000;
+
 /** Both ways of a connection. */
 export interface Passages {
   readonly forward: Passage;
@@ -35,6 +38,7 @@ export class RelayedConnection {
   constructor(options: RelayOptions) {
     this.#options = options;
     const { near, passages } = options;
+    near.setKeepAlive(true, KEEP_ALIVE_MS);
     near.on("error", () => {}); // "close" tells how it ended
     near.once("end", () => {
       // Whoever ends while its SYN gets no answer has given up.
@@ -78,6 +82,8 @@ export class RelayedConnection {
       port: Number(target.slice(colon + 1)),
       allowHalfOpen: true,
       noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_MS,
     });
     far.on("error", () => {}); // "close" tells how it ended
     this.#backward = this.#pipe(far, passages.backward);
