@@ -1,19 +1,29 @@
 // Federated rounds without a mesh: six edges with three dialects train on the frozen base, their
-// adapters are averaged, and the served combination is measured. For finding training parameters:
+// updates are stacked as the coordinator does it, and the served combination is measured. For
+// finding training parameters (`--server-rates` takes one a round, the last for all that follow):
 // node deploy/demo-model/simulate-rounds.ts --rounds 10 --steps 40 --learning-rate 4e-3
 //
-// In the output, `home` is the base's own domain, which must stay; the others start near 0.
+// In the output, `home` is the base's own domain, which must stay; the others start near 0. What is
+// measured is a validation split: never trained on, and none of it in the sets that proofs use.
 
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { runTraining } from "../../edge-node/training/run-training.ts";
+import { stackDeltas } from "../../sync/aggregate/lora-stack.ts";
+import { mergeStacks } from "../../sync/aggregate/merge-stacks.ts";
+import { deltaBetween } from "../../sync/delta/tensor-map.ts";
 import { writeGgufAdapter } from "../../sync/formats/gguf-adapter.ts";
+import { readGguf } from "../../sync/formats/gguf-reader.ts";
+import { initialAdapter } from "../../sync/formats/initial-adapter.ts";
+import { LINEAR_MODULES } from "../../sync/formats/linear-modules.ts";
 import {
+  adapterRank,
+  adapterTensors,
   decodeAdapterState,
   encodeAdapterState,
   type LoraAdapter,
-  type LoraModule,
+  modulesOf,
 } from "../../sync/formats/lora-adapter.ts";
 import {
   makeDialectHeldOut,
@@ -24,6 +34,10 @@ import {
 } from "./datasets.ts";
 import { DIALECT_NAMES, type DialectName } from "./dialect-grammar.ts";
 import { exactMatch, openEngineLibrary } from "./served-model.ts";
+
+const ADAPTER_SEED = 1;
+/** The mesh's gate takes the first 200 of home, and the first 100 of a dialect. */
+const PROOF_HELD_OUT = 200;
 
 const { values } = parseArgs({
   options: {
@@ -41,7 +55,8 @@ const { values } = parseArgs({
     "last-round-share": { type: "string", default: "0.2" },
     "final-share": { type: "string", default: "0.3" },
     "a-share": { type: "string", default: "1" },
-    "server-rate": { type: "string", default: "1" },
+    "server-rates": { type: "string", default: "1" },
+    proximal: { type: "string", default: "0" },
     "replay-share": { type: "string", default: "0.3" },
     evaluate: { type: "string", default: "60" },
     every: { type: "string", default: "2" },
@@ -73,12 +88,12 @@ function roundShare(round: number): number {
 async function trainEdge(
   { dialect, index }: { dialect: DialectName; index: number },
   round: number,
-  start: string | undefined,
+  start: string,
 ) {
   const outputFolder = fileOf(`${dialect}-${index}`);
   const job = {
     base: values.base,
-    ...(start === undefined ? {} : { adapterState: start }),
+    adapterState: start,
     examples: fileOf(`${dialect}-${index}.jsonl`),
     replay: fileOf("replay.jsonl"),
     outputFolder,
@@ -91,7 +106,8 @@ async function trainEdge(
     batch: Number(values.batch),
     sequenceLength: 64,
     replayShare: Number(values["replay-share"]),
-    adapterSeed: 1,
+    adapterSeed: ADAPTER_SEED,
+    proximal: Number(values.proximal),
     dataSeed: round * 100 + index,
     timeLimitMs: 600_000,
   };
@@ -99,61 +115,64 @@ async function trainEdge(
   return { metrics, adapter: decodeAdapterState(fs.readFileSync(adapterState), adapterState) };
 }
 
-/**
- * start + rate · (mean of all results − start), of A and B apart; every edge weighs the same.
- */
-function merge(
-  adapters: readonly LoraAdapter[],
-  start: LoraAdapter | undefined,
-  rate: number,
-): LoraAdapter {
-  const [first] = adapters as [LoraAdapter];
-  const mean = (weight: string, factor: "a" | "b") => {
-    const parts = adapters.map(({ modules }) => (modules.get(weight) as LoraModule)[factor]);
-    const from = start?.modules.get(weight)?.[factor];
-    return (parts[0] as Float32Array).map((_, i) => {
-      const average = parts.reduce((sum, part) => sum + (part[i] as number), 0) / parts.length;
-      return from ? (from[i] as number) + rate * (average - (from[i] as number)) : average;
-    });
+/** What a coordinator makes of the results, every edge weighing the same, at its rate of a round. */
+async function merge(
+  results: readonly LoraAdapter[],
+  start: LoraAdapter,
+  round: number,
+): Promise<LoraAdapter> {
+  const from = adapterTensors(start);
+  const parts = results.map((result, i) => ({
+    ...{ name: `edge-${i}`, weight: 1, factor: 1 },
+    load: () => deltaBetween(from, adapterTensors(result)),
+  }));
+  const scale = start.alpha / adapterRank(start);
+  const stack = await stackDeltas(from, scale, parts);
+  const partial = {
+    ...{ region: "all", weight: parts.length, contributors: parts.map(({ name }) => name) },
+    load: () => stack,
   };
-  const modules = new Map(
-    [...first.modules].map(([weight, module]) => [
-      weight,
-      { ...module, a: mean(weight, "a"), b: mean(weight, "b") },
-    ]),
+  const rates = values["server-rates"].split(",").map(Number);
+  const rate = rates[Math.min(round, rates.length - 1)] ?? 1;
+  const options = { scale, rate, order: "largest-first", threadsMax: 1 } as const;
+  const { tensors } = await mergeStacks(from, [partial], options);
+  return { ...start, modules: modulesOf(tensors, "the merge") };
+}
+
+/** Held-out commands that aren't among the first ones, which proofs are judged by. */
+function validationSets(count: number) {
+  const of = (name: DialectName) => makeDialectHeldOut(name, PROOF_HELD_OUT + count);
+  const home = makeHomeHeldOut(PROOF_HELD_OUT + count);
+  const sets = { home, media: of("media"), appliance: of("appliance"), garden: of("garden") };
+  return Object.fromEntries(
+    Object.entries(sets).map(([name, examples]) => [name, examples.slice(PROOF_HELD_OUT)]),
   );
-  return { ...first, modules };
 }
 
 writeData();
 const llama = await openEngineLibrary();
-const count = Number(values.evaluate);
-const sets = {
-  home: makeHomeHeldOut(count),
-  media: makeDialectHeldOut("media", count),
-  appliance: makeDialectHeldOut("appliance", count),
-  garden: makeDialectHeldOut("garden", count),
-};
+const sets = validationSets(Number(values.evaluate));
 const describe = (shares: Record<string, number>) =>
   Object.entries(shares)
     .map(([set, share]) => `${set} ${share.toFixed(3)}`)
     .join("  ");
 console.log(`base      ${describe(await exactMatch(llama, { modelPath: values.base }, sets))}`);
-let start: string | undefined;
-let global: LoraAdapter | undefined;
+let global = initialAdapter(readGguf(values.base), {
+  ...{ rank: Number(values.rank), alpha: Number(values.alpha) },
+  ...{ modules: LINEAR_MODULES, seed: ADAPTER_SEED },
+});
+const start = fileOf("global.safetensors");
 for (let round = 0; round < rounds; round++) {
   const results = [];
+  fs.writeFileSync(start, encodeAdapterState(global));
   for (const edge of edges) results.push(await trainEdge(edge, round, start));
-  const merged = merge(
+  global = await merge(
     results.map(({ adapter }) => adapter),
     global,
-    Number(values["server-rate"]),
+    round,
   );
-  global = merged;
-  start = fileOf("global.safetensors");
-  fs.writeFileSync(start, encodeAdapterState(merged));
   const adapterPath = fileOf("global.gguf");
-  writeGgufAdapter(adapterPath, merged);
+  writeGgufAdapter(adapterPath, global);
   const losses = results.map(({ metrics }) => metrics.lossAfter.toFixed(2)).join(" ");
   const seconds = Math.max(...results.map(({ metrics }) => metrics.durationMs)) / 1000;
   const measured =

@@ -39,7 +39,7 @@ Takes about 15 minutes on two cores.
   --steps N           of each edge in each round        (default 100)
   --learning-rate R   (default 4e-3)
   --final-rate-share X  learning rate of the last round against it (default 0.2)
-  --server-rate R     how far a round goes towards the mean of its edges and beyond (default 1.5)
+  --server-rate R     how far each round goes towards the mean of its edges, or beyond (default 1)
   --rank N            of the adapter                    (default 16)
   --batch N           (default 8)
   --svg FILE          (default federated.svg)
@@ -52,7 +52,7 @@ const { values } = parseArgs({
     steps: { type: "string", default: "100" },
     "learning-rate": { type: "string", default: "4e-3" },
     "final-rate-share": { type: "string", default: "0.2" },
-    "server-rate": { type: "string", default: "1.5" },
+    "server-rate": { type: "string", default: "1" },
     rank: { type: "string", default: "16" },
     batch: { type: "string", default: "8" },
     svg: { type: "string", default: "federated.svg" },
