@@ -27,7 +27,7 @@ else fail("say what to do: publish or examples");
 
 async function publish(): Promise<void> {
   const { coordinator, dir } = values;
-  if (coordinator === undefined || dir === undefined) return fail("publish needs --coordinator and --dir");
+  if (coordinator === undefined || dir === undefined) return fail("--coordinator URL --dir DIR");
   const source = await resolveModel(undefined, dir);
   await seedMesh(coordinator, source, dir, say);
   say(`${source.model} is published`);

@@ -1,5 +1,5 @@
-// What the image runs: `isthmus-image ROLE --config FILE [--set key=value ...]`. The role goes on in
-// this very process, so that signals reach it.
+// What the image runs: `isthmus-image ROLE --config FILE [--set key=value ...]`. The role goes on
+// in this very process, so that signals reach it.
 const programs: Readonly<Record<string, string>> = {
   coordinator: "../../coordinator/main.ts",
   region: "../../region/main.ts",

@@ -1,6 +1,6 @@
 // The load generator: callers in one region stream one answer after another through the SDK and
-// through OpenAI's HTTP, and what each stream came to is printed as a line of JSON. Told to stop, it
-// opens no more, lets what runs end, and prints that it is done.
+// through OpenAI's HTTP, and what each stream came to is printed as a line of JSON. Told to stop,
+// it opens no more, lets what runs end, and prints that it is done.
 
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import { readConfig } from "../../runtime/config.ts";

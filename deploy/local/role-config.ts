@@ -90,7 +90,7 @@ export function edgeConfig(
   };
 }
 
-/** What a role says of its addresses: where `from` is to find it, if that isn't where it listens. */
+/** What a role says of its addresses: where `from` finds it, if that isn't where it listens. */
 function advertised({ shape: { via } }: RoleLayout, from: string, place: RoleAddress) {
   const { listenHost, http, grpc } = place;
   if (via === undefined && new URL(http).hostname === listenHost) return {};

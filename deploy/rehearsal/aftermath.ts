@@ -30,8 +30,8 @@ export async function whatIsMissing(
 /** Versions whose publication the coordinator has acknowledged. */
 async function lostVersions(stage: Stage, faults: readonly FaultRecord[]): Promise<string[]> {
   const acknowledged = faults.flatMap(({ note }) => note.match(/\w+@\d+/g) ?? []);
-  const { versions, served } = await model(stage);
-  const known = new Set(versions.map(({ version }) => version));
+  const { lineage, served } = await model(stage);
+  const known = new Set(lineage.map(({ version }) => version));
   return [
     ...[...new Set(acknowledged)]
       .filter((version) => !known.has(version))

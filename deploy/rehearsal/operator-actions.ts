@@ -26,7 +26,7 @@ interface CampaignView {
 
 interface ModelView {
   readonly served: string | null;
-  readonly versions: readonly { readonly version: string }[];
+  readonly lineage: readonly { readonly version: string }[];
 }
 
 /** One federated round over every edge: training, merging, the gate, the rollout. */
@@ -53,7 +53,7 @@ export function rollOutAndBack(stage: Stage): Promise<FaultRecord> {
     const before = await model(stage);
     await isthmus(stage, ["models", "publish", MODEL, "--file", OTHER_BASE], ROLLOUT_MAX_MS);
     const published = await model(stage);
-    const version = published.versions.at(-1)?.version ?? "";
+    const version = published.lineage.at(-1)?.version ?? "";
     const number = version.split("@")[1] ?? "";
     const wait = ["--wait", "--timeout", ROLLOUT_MAX_S];
     await isthmus(stage, ["models", "rollout", MODEL, number, ...wait], ROLLOUT_MAX_MS);

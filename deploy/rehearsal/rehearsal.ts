@@ -70,7 +70,11 @@ export async function rehearse(options: RehearsalOptions): Promise<RehearsalRepo
   await pause(PLAIN_MS);
   say("the last streams end");
   await stopLoad(stage, following);
-  missed.push(...(await whatIsMissing(stage, records)));
+  try {
+    missed.push(...(await whatIsMissing(stage, records)));
+  } catch (thrown) {
+    missed.push(`the aftermath: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  }
   return reportOf(nearest, records, streams.ended, missed);
 }
 

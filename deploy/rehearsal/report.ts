@@ -67,5 +67,6 @@ export function reportOf(
 }
 
 function toldFailure({ region, door, id, outcome, edge, failure }: EndLine): string {
-  return `stream ${id} from ${region} by ${door}, begun at ${edge || "nobody"}: ${outcome}: ${failure}`;
+  const who = `stream ${id} from ${region} by ${door}, begun at ${edge || "nobody"}`;
+  return `${who}: ${outcome}: ${failure}`;
 }

@@ -81,7 +81,7 @@ test("with a wiring, servers find each other only where it says, and are told so
   t.true(asked.includes("anybody > 127.0.0.1:9101"));
 });
 
-test("on hosts of their own, servers listen everywhere and are found by their hosts' names", (t) => {
+test("on hosts of their own, servers listen everywhere and are found by host names", (t) => {
   const hosted = ["us", "eu"].map((region) => ({
     ...site(region, 9100),
     hosts: { core: `nats-${region}-g`, jetstream: `nats-${region}-j` },
