@@ -22,7 +22,8 @@ export interface Options {
   readonly help: boolean;
 }
 
-export const helpText = `Rehearses failures on a mesh of three regions in containers, while callers stream.
+export const helpText = `\
+Rehearses failures on a mesh of three regions in containers, while callers stream.
 
 Usage: deploy/rehearse [options]
 
