@@ -8,6 +8,8 @@ export const ENDPOINTS_MAX = 512;
 const FAILURES_MAX = 2;
 /** Weight of the newest round trip in the average. */
 const RTT_WEIGHT = 0.25;
+/** Processes of one region that are remembered as gateways of their own. */
+const GATEWAYS_MAX = 4;
 /** Models for which an edge is remembered as preferred. */
 const MODELS_MAX = 256;
 /** A better edge replaces the preferred one only if it is better by this much. */
@@ -19,7 +21,7 @@ const EQUAL_FACTOR = 1.1;
 export type EndpointRole = "edge" | "gateway";
 
 export interface KnownEndpoint {
-  /** `us/us-1` for an edge, `us` for a gateway. */
+  /** `us/us-1` for an edge, `us` for a gateway, `us@host:port` for one of several behind it. */
   readonly key: string;
   readonly role: EndpointRole;
   readonly region: string;
@@ -63,11 +65,16 @@ export function learn(directory: Directory, topology: GetTopologyResponse): Dire
       : { rttMs: Number.POSITIVE_INFINITY, failures: 0 };
     endpoints.set(found.key, { ...found, ...measured });
   };
-  for (const { region, grpc, reachable, edges, jurisdictions } of topology.regions) {
+  for (const { region, grpc, reachable, edges, jurisdictions, gateways } of topology.regions) {
     const there = { region, jurisdictions };
     if (grpc !== "") {
       const gateway = { role: "gateway", edge: "", models: [], predictedTtftMs: {} } as const;
       add({ ...gateway, ...there, key: region, address: grpc, ready: reachable });
+      // The processes behind the common address, where each can be reached by itself.
+      for (const address of gateways.slice(0, GATEWAYS_MAX)) {
+        if (address === grpc) continue;
+        add({ ...gateway, ...there, key: `${region}@${address}`, address, ready: reachable });
+      }
     }
     for (const { edge, grpc: address, ready, models, predictedTtftMs } of edges) {
       if (address === "") continue;

@@ -33,10 +33,13 @@ import { regionRoutes } from "./gateway/region-routes.ts";
 import { summarize } from "./gateway/region-summary.ts";
 import { publishSummaries } from "./gateway/summary-publisher.ts";
 import { topologyOf } from "./gateway/topology.ts";
+import { dutyRelay } from "./lease/duty-relay.ts";
+import { Pair } from "./lease/pair.ts";
+import type { RegionAddresses } from "./lease/region-identity.ts";
+import type { SingleDuty } from "./lease/single-duty.ts";
 import { EdgeRegistry } from "./membership/edge-registry.ts";
-import { roundMembers } from "./membership/round-members.ts";
-import { retentionDefaults } from "./round/delta-retention.ts";
-import { createRegionRounds, type RegionRounds } from "./round/region-rounds.ts";
+import { heldRounds } from "./round/held-rounds.ts";
+import type { RegionRounds } from "./round/region-rounds.ts";
 import { roundRoutes } from "./round/round-routes.ts";
 import { RegionScaling } from "./scaling/region-scaling.ts";
 import { scalingRoutes } from "./scaling/scaling-routes.ts";
@@ -45,7 +48,6 @@ import { PeerRegistry } from "./spill/peer-registry.ts";
 
 /** Streams under way get this long to end when the region stops. */
 const STOP_GRACE_MS = 1000;
-const DAY_MS = 86_400_000;
 
 interface Region {
   readonly config: RegionConfig;
@@ -58,43 +60,58 @@ interface Region {
   readonly drift: DriftWatch;
   readonly scaling: RegionScaling;
   readonly store: ArtifactStore;
-  /** Filled in once the servers listen. */
-  readonly addresses: { http: string; grpc: string };
+  /** This process among those of its region. */
+  readonly pair: Pair;
 }
 
 const config = readConfig(regionConfigSchema);
 
 runRole({
   role: "region",
-  name: config.name,
+  name: config.instance === undefined ? config.name : `${config.name}-${config.instance}`,
   labels: { region: config.name },
   start: (role) => startRegion(config, role),
 });
 
 async function startRegion(config: RegionConfig, role: RoleScope): Promise<RoleAddresses> {
   const region = assemble(config, role);
+  const relay = await startRelay(region);
+  region.scaling.start(() => relay.desired);
+  const { nats, edges, pair } = region;
+  const fetchArtifact = (sha: Sha256, bytes: number) => pull(region, { sha256: sha, bytes });
+  const rounds = heldRounds({ ...region, fetchArtifact });
+  role.onStop(() => rounds.stop());
+  if (pair.isAlone) await rounds.follow();
+  const summary = summaries(region, relay);
+  const own = await listen(region, rounds, summary);
+  takeMessages(region);
+  const { name: at } = config;
+  const speaks = () => pair.speaks;
+  role.onStop(publishSummaries({ region: at, nats, clock: role.clock, edges, summary, speaks }));
+  pair.onChange(() => rounds.pursue());
+  pair.start(own);
+  return { http: config.advertise.http ?? own.http, grpc: config.advertise.grpc ?? own.grpc };
+}
+
+async function startRelay({ config, role, nats, pair }: Region): Promise<DesiredRelay> {
+  const { clock, log } = role;
+  const path = join(config.dir, "desired.json");
   const relay = await startDesiredRelay({
     region: config.name,
-    nats: region.nats,
+    nats,
     vault: new DesiredVault({
-      path: join(config.dir, "desired.json"),
-      nats: region.nats,
+      path,
+      aside: `${path}.${pair.instance}.new`,
+      nats,
       domain: config.natsDomain ?? config.name,
-      log: role.log,
+      log,
     }),
-    clock: role.clock,
-    log: role.log,
+    clock,
+    log,
+    speaks: () => pair.speaks,
   });
   role.onStop(() => relay.stop());
-  region.scaling.start(() => relay.desired);
-  const rounds = await startRounds(region);
-  const summary = summaries(region, relay);
-  await listen(region, rounds, summary);
-  takeMessages(region);
-  const { name } = config;
-  const { nats, edges } = region;
-  role.onStop(publishSummaries({ region: name, nats, clock: role.clock, edges, summary }));
-  return region.addresses;
+  return relay;
 }
 
 /** Everything that needs no address of its own yet. Parts stop in reverse order. */
@@ -103,11 +120,22 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   const { log, metrics, clock } = role;
   const nats = openNats({
     servers: config.nats,
-    name: `region ${name}`,
+    name: config.instance === undefined ? `region ${name}` : `region ${name}/${config.instance}`,
     onState: (state, detail) => log.info({ state, detail }, "NATS"),
     onError: (error) => log.warn({ err: error }, "NATS"),
   });
   role.onStop(() => nats.close());
+  const domain = config.natsDomain ?? name;
+  const pair = new Pair({
+    ...{ region: name, domain, nats, clock, log },
+    ...{ instance: config.instance, advertise: config.advertise },
+    onLost: (gone) => {
+      log.info({ gone }, "another instance of this region is gone, or has started anew");
+      sessions.oweAll();
+    },
+  });
+  // Stopped after the duties, so that whoever comes next finds them ended.
+  role.onStop(() => pair.stop());
   const hello = { peer: name, role: "region", region: name };
   const openTrunk = (address: string) => createTrunk({ address, hello, clock, log });
   const { labels, policies } = config;
@@ -115,7 +143,11 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
   role.onStop(() => edges.close());
   const peers = new PeerRegistry({ region: name, clock, log, openTrunk, peers: config.peers });
   role.onStop(() => peers.close());
-  const store = createArtifactStore({ dir: join(config.dir, "artifacts") });
+  const shared = { name: pair.instance, mayEvict: () => pair.acts };
+  const store = createArtifactStore({
+    dir: join(config.dir, "artifacts"),
+    ...(pair.isAlone ? {} : { shared }),
+  });
   const { inFlightMax, instance = "a" } = config;
   const scaling = new RegionScaling({
     ...{ region: name, instance, config: config.scaling, edges, nats, clock, log, metrics },
@@ -130,39 +162,13 @@ function assemble(config: RegionConfig, role: RoleScope): Region {
     if (kind === "removed" || kind === "replaced") drift.forget(member.edge);
   });
   const sessions = createSessions({
-    ...{ region: name, domain: config.natsDomain ?? name, nats, clock, log, metrics },
+    ...{ region: name, domain, nats, clock, log, metrics },
     jurisdictions: config.labels.jurisdictions,
     ...{ backend: gateway, policies },
     peers: () => peers.standings(),
   });
   role.onStop(() => sessions.stop());
-  const addresses = { http: "", grpc: "" };
-  return { config, role, nats, edges, peers, sessions, drift, scaling, gateway, store, addresses };
-}
-
-async function startRounds(region: Region): Promise<RegionRounds> {
-  const { config, role, nats, edges, store } = region;
-  const { clock, log, metrics } = role;
-  const rounds = await createRegionRounds({
-    region: config.name,
-    dir: join(config.dir, "rounds"),
-    nats,
-    members: () => roundMembers(edges.members()),
-    store,
-    fetchArtifact: ({ sha256, bytes }) =>
-      pull(region, { sha256: sha256 as Sha256, bytes: Number(bytes) }),
-    http: () => region.addresses.http,
-    kept: {
-      ...retentionDefaults,
-      ageMaxMs: config.deltas.keepDays * DAY_MS,
-      bytesMax: config.deltas.keepBytes,
-    },
-    clock,
-    log,
-    metrics,
-  });
-  role.onStop(() => rounds.stop());
-  return rounds;
+  return { config, role, nats, edges, peers, sessions, drift, scaling, gateway, store, pair };
 }
 
 /** Brings an artifact here from the coordinator. */
@@ -172,28 +178,24 @@ function pull(region: Region, target: { sha256: Sha256; bytes: number }): Promis
   return pullArtifact(target, [config.coordinator.http], store, { signal, clock });
 }
 
-function summaries({ addresses, config, drift, edges, peers, role }: Region, relay: DesiredRelay) {
+function summaries({ config, drift, edges, peers, pair }: Region, relay: DesiredRelay) {
   const labels = create(RegionLabelsSchema, config.labels);
-  const incarnation = BigInt(role.clock.now());
-  let sequence = 0n;
   return (): RegionSummary => {
-    sequence += 1n;
-    const identity = { region: config.name, incarnation, ...addresses };
     const { revision = 0n, trials = [] } = relay.desired ?? {};
     const trying = trials.flatMap((trial) => trial.edges.map((name) => name.split("/")));
     const mine = trying.flatMap(([at, edge]) => (at === config.name && edge ? [edge] : []));
-    const summary = summarize(identity, sequence, edges, revision, mine);
+    const summary = summarize(pair.identity.next(), edges, revision, mine);
     drift.tellIn(summary);
-    return { ...summary, labels, rttMs: peers.rtts() };
+    return { ...summary, labels, rttMs: peers.rtts(), instances: [...pair.instances()] };
   };
 }
 
 async function listen(
   region: Region,
-  rounds: RegionRounds,
+  rounds: SingleDuty<RegionRounds>,
   summary: () => RegionSummary,
-): Promise<void> {
-  const { config, role, sessions, peers, edges, store, addresses } = region;
+): Promise<RegionAddresses> {
+  const { config, role, sessions, peers, edges, store, pair } = region;
   const { log, metrics, clock } = role;
   const served = new ServedCompletions(clock);
   const backend = noting(sessions.backend, served);
@@ -203,6 +205,7 @@ async function listen(
     served,
     edgeAddress: (edge) => edges.member(edge)?.heartbeat.grpc,
     regionAddress: (region) => peers.get(region)?.grpc,
+    siblingAddresses: () => pair.others().map(({ grpc }) => grpc),
     clock,
   });
   const app = new Hono();
@@ -218,7 +221,17 @@ async function listen(
   app.route("/", artifactRoutes(store, cache));
   app.route("/", sessions.routes);
   app.route("/", scalingRoutes(config.name, region.scaling));
-  app.route("/", roundRoutes(() => rounds, { region: config.name, http: () => addresses.http }));
+  const { instance } = pair;
+  const passOn = dutyRelay({
+    ...{ instance, isHere: () => rounds.isRunning, holder: () => pair.holder },
+    onChange: (listener) => pair.onChange(listener),
+  });
+  for (const path of ["/v1/rounds/*", "/v1/quarantine"]) app.use(path, passOn);
+  const http = () => pair.identity.addresses.http;
+  app.route(
+    "/",
+    roundRoutes(() => rounds.current, { region: config.name, http }),
+  );
   const services = [
     gatewayInferenceService(frontend),
     discoveryService(() => topologyOf(summary(), peers)),
@@ -227,11 +240,12 @@ async function listen(
   ];
   const grpc = await startGrpcServer({ ...config.grpc, services, log });
   role.onStop(() => grpc.stop(STOP_GRACE_MS));
-  const { advertise } = config;
-  addresses.grpc = advertise.grpc ?? `${config.grpc.host}:${grpc.port}`;
-  const http = await startHttpServer({ ...config.http, app, log });
-  role.onStop(() => http.stop(STOP_GRACE_MS));
-  addresses.http = advertise.http ?? `http://${config.http.host}:${http.port}`;
+  const server = await startHttpServer({ ...config.http, app, log });
+  role.onStop(() => server.stop(STOP_GRACE_MS));
+  return {
+    http: config.own.http ?? `http://${config.http.host}:${server.port}`,
+    grpc: config.own.grpc ?? `${config.grpc.host}:${grpc.port}`,
+  };
 }
 
 /** What edges and other regions say. What can't be believed is counted, and changes nothing. */

@@ -10,6 +10,8 @@ import { chunksOfManifest, hashOfChunk } from "../../sync/delta/chunks.ts";
 
 const PIECE_BYTES = 8 << 20;
 const REQUEST_MAX_MS = 60_000;
+/** Where somebody else takes it, too, nobody is waited for as long. */
+const ONE_OF_SEVERAL_MAX_MS = 15_000;
 const FIRST_DELAY_MS = 200;
 const DELAY_MAX_MS = 5_000;
 const REASON_LENGTH_MAX = 300;
@@ -24,6 +26,8 @@ export interface DeltaUploadOptions {
   readonly path: string;
   /** http://host:port of the region, as it was told last. */
   readonly address: () => string;
+  /** Others that take it for the region, when nobody answers there. */
+  readonly elsewhere?: () => readonly string[];
   readonly deadlineMs: number;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -62,10 +66,11 @@ export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOu
   let delayMs = FIRST_DELAY_MS;
   let trouble = "the region gave no answer";
   let received = 0;
+  let failures = 0;
   const endMs = Math.max(options.deadlineMs, options.clock.now() + LAST_WORD_MS);
   while (options.clock.now() < endMs) {
     try {
-      const { status, reason } = await uploadOnce(file, options, (bytes) => {
+      const { status, reason } = await uploadOnce(file, options, failures, (bytes) => {
         // A link that breaks often but brings something each time deserves no long pause.
         if (bytes > received) delayMs = FIRST_DELAY_MS;
         received = Math.max(received, bytes);
@@ -74,6 +79,7 @@ export async function uploadDelta(options: DeltaUploadOptions): Promise<UploadOu
       return { included, status, reason: reason.slice(0, REASON_LENGTH_MAX) };
     } catch (thrown) {
       trouble = thrown instanceof Error ? thrown.message : String(thrown);
+      failures += 1;
     }
     const leftMs = endMs - options.clock.now();
     await pause(options.clock, Math.min(delayMs, leftMs), options.signal);
@@ -101,13 +107,18 @@ async function isSound({ path, manifest }: DeltaUploadOptions): Promise<boolean>
 async function uploadOnce(
   file: FileHandle,
   options: DeltaUploadOptions,
+  failures: number,
   onReceived: (bytes: number) => void,
 ): Promise<RegionAnswer> {
   const { campaign, round, edge, delta } = options.manifest;
-  const url = new URL(`/v1/rounds/${campaign}/${round}/deltas/${edge}`, options.address());
+  const places = [options.address(), ...(options.elsewhere?.() ?? [])];
+  const place = places[failures % places.length];
+  const requestMaxMs = places.length > 1 ? ONE_OF_SEVERAL_MAX_MS : REQUEST_MAX_MS;
+  const sending = { signal: options.signal, requestMaxMs };
+  const url = new URL(`/v1/rounds/${campaign}/${round}/deltas/${edge}`, place);
   const manifest = JSON.stringify(toJson(DeltaManifestSchema, options.manifest));
   const total = Number(delta!.bytes);
-  let answer = await put(`${url}/manifest`, manifest, {}, options);
+  let answer = await put(`${url}/manifest`, manifest, {}, sending);
   const piece = Buffer.alloc(Math.min(PIECE_BYTES, total));
   while (!lastWords.includes(answer.status)) {
     if (answer.status === "manifest-first") throw new Error("the region has lost the manifest");
@@ -116,7 +127,7 @@ async function uploadOnce(
     const { bytesRead } = await file.read(piece, 0, piece.length, offset);
     const last = offset + bytesRead - 1;
     const range = bytesRead > 0 ? `bytes ${offset}-${last}/${total}` : `bytes */${total}`;
-    answer = await put(url.href, piece.subarray(0, bytesRead), { "content-range": range }, options);
+    answer = await put(url.href, piece.subarray(0, bytesRead), { "content-range": range }, sending);
     const isMoving = answer.received > offset || lastWords.includes(answer.status);
     if (!isMoving) throw new Error("the region takes no more bytes");
   }
@@ -127,13 +138,13 @@ async function put(
   url: string,
   body: string | Uint8Array<ArrayBuffer>,
   headers: Record<string, string>,
-  { signal }: DeltaUploadOptions,
+  { signal, requestMaxMs }: { readonly signal: AbortSignal; readonly requestMaxMs: number },
 ): Promise<RegionAnswer> {
   const response = await fetch(url, {
     method: "PUT",
     body,
     headers,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MAX_MS)]),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(requestMaxMs)]),
   });
   const answer = answerSchema.safeParse(await response.json());
   if (!answer.success) throw new Error(`the region answered ${response.status}`);

@@ -108,8 +108,10 @@ export class Participant {
   #answerAgain(job: RoundJob, command: TrainCommand): TrainReply {
     if (job.phase === "failed") return decline(job.outcome);
     // A region that was restarted may listen elsewhere.
-    if (!isEnded(job) && job.command.uploadTo !== command.uploadTo) {
-      this.#jobs.save({ ...job, command: { ...job.command, uploadTo: command.uploadTo } });
+    const { uploadTo, uploadElsewhere } = command;
+    const known = [job.command.uploadTo, ...job.command.uploadElsewhere].join();
+    if (!isEnded(job) && known !== [uploadTo, ...uploadElsewhere].join()) {
+      this.#jobs.save({ ...job, command: { ...job.command, uploadTo, uploadElsewhere } });
     }
     return create(TrainReplySchema, { accepted: true });
   }
@@ -175,6 +177,7 @@ export class Participant {
         onProgress: this.#throttled(job),
         onTrained: () => this.#jobs.save({ ...latest(), phase: "trained" }),
         address: () => latest().command.uploadTo,
+        elsewhere: () => latest().command.uploadElsewhere,
       });
       log.info(
         { round: key, status: outcome.status, reason: outcome.reason },

@@ -45,6 +45,8 @@ export interface RoundTrainingOptions {
   readonly onTrained: () => void;
   /** Where the delta goes, as it was told last. */
   readonly address: () => string;
+  /** Others that take it for the region. */
+  readonly elsewhere: () => readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -74,6 +76,7 @@ export async function runRoundTraining(
     manifest: fromJson(DeltaManifestSchema, JSON.parse(readFileSync(manifestPath, "utf8"))),
     path: deltaPath(folder),
     address: options.address,
+    elsewhere: options.elsewhere,
     deadlineMs: Number(offer.deadlineMs),
     clock: options.clock,
     signal: options.signal,

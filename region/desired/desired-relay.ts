@@ -19,6 +19,8 @@ export interface DesiredRelayOptions {
   readonly vault: DesiredVault;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether it is for this process to tell the edges; always when left out. */
+  readonly speaks?: () => boolean;
 }
 
 export interface DesiredRelay {
@@ -78,8 +80,8 @@ class Relay implements DesiredRelay {
   }
 
   #tell(): void {
-    if (this.desired === null) return;
-    const { nats, region } = this.#options;
+    const { nats, region, speaks } = this.#options;
+    if (this.desired === null || speaks?.() === false) return;
     nats.publish(subjects.desiredOf(region), toBinary(DesiredStateSchema, this.desired));
   }
 

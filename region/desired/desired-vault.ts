@@ -13,6 +13,8 @@ const KEY = "state";
 
 export interface DesiredVaultOptions {
   readonly path: string;
+  /** What this process writes aside first, where others have the same file. */
+  readonly aside?: string;
   readonly nats: Pick<NatsLink, "kv">;
   readonly domain: string;
   readonly log: Log;
@@ -42,9 +44,8 @@ export class DesiredVault {
 
   /** Durable once it resolves: written aside, flushed, renamed, and the folder flushed. */
   async writeFile(desired: DesiredState): Promise<void> {
-    const { path } = this.#options;
+    const { path, aside = `${path}.new` } = this.#options;
     await mkdir(dirname(path), { recursive: true });
-    const aside = `${path}.new`;
     const file = await open(aside, "w");
     try {
       await file.writeFile(desiredToText(desired));

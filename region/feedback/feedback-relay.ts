@@ -27,33 +27,51 @@ export interface FeedbackRelayOptions {
   readonly edgeAddress: (edge: string) => string | undefined;
   /** host:port of another region's gateway. */
   readonly regionAddress: (region: string) => string | undefined;
+  /** host:port of this region's other gateways, which may know what this one doesn't. */
+  readonly siblingAddresses?: () => readonly string[];
   readonly clock: Clock;
 }
 
 type Ask<T> = (client: ServiceClient<typeof Feedback>, call: CallOptions) => Promise<T>;
 
 export function createFeedbackRelay(options: FeedbackRelayOptions): FeedbackPort {
-  const { region, served, clock } = options;
-  const relay = async <T>(name: CompletionName, visited: readonly string[], ask: Ask<T>) => {
-    const maker = served.makerOf(completionKey(name.id, name.choice));
-    if (maker === undefined) throw unknown(name);
-    const isOurs = maker.region === region;
-    // The region that serves its own edge is the last: no feedback goes in circles.
-    if (!isOurs && visited.length > 0) throw unknown(name);
-    const address = isOurs ? options.edgeAddress(maker.edge) : options.regionAddress(maker.region);
-    if (address === undefined) throw away(maker);
+  const { region, served, clock, siblingAddresses = () => [] } = options;
+  const askAt = async <T>(address: string, visited: readonly string[], ask: Ask<T>) => {
     const channel = openChannel(address);
     try {
       return await ask(createClient(Feedback, channel), {
         deadlineMs: clock.now() + ANSWER_MAX_MS,
         metadata: visitedMetadata([...visited, region]),
       });
-    } catch (thrown) {
-      const fault = asFault(thrown);
-      const isAway = fault.code === "link-lost" || fault.code === "deadline-exceeded";
-      throw isAway ? away(maker, fault) : fault;
     } finally {
       channel.close();
+    }
+  };
+  /** Another gateway of this region may have served it; each is asked once, by the first alone. */
+  const askSiblings = async <T>(name: CompletionName, visited: readonly string[], ask: Ask<T>) => {
+    if (visited.includes(region)) throw unknown(name);
+    for (const address of siblingAddresses()) {
+      try {
+        return await askAt(address, visited, ask);
+      } catch (thrown) {
+        if (!isElsewhere(asFault(thrown))) throw thrown;
+      }
+    }
+    throw unknown(name);
+  };
+  const relay = async <T>(name: CompletionName, visited: readonly string[], ask: Ask<T>) => {
+    const maker = served.makerOf(completionKey(name.id, name.choice));
+    if (maker === undefined) return await askSiblings(name, visited, ask);
+    const isOurs = maker.region === region;
+    // The region that serves its own edge is the last: no feedback goes in circles.
+    if (!isOurs && visited.some((passed) => passed !== region)) throw unknown(name);
+    const address = isOurs ? options.edgeAddress(maker.edge) : options.regionAddress(maker.region);
+    if (address === undefined) throw away(maker);
+    try {
+      return await askAt(address, visited, ask);
+    } catch (thrown) {
+      const fault = asFault(thrown);
+      throw isAway(fault) ? away(maker, fault) : fault;
     }
   };
   return {
@@ -74,6 +92,15 @@ export function createFeedbackRelay(options: FeedbackRelayOptions): FeedbackPort
       );
     },
   };
+}
+
+function isAway({ code }: Fault): boolean {
+  return code === "link-lost" || code === "deadline-exceeded";
+}
+
+/** Whether another gateway may still know. */
+function isElsewhere(fault: Fault): boolean {
+  return fault.code === "not-found" || isAway(fault);
 }
 
 function requestOf({ id, choice, lesson, rating }: GivenFeedback) {

@@ -10,10 +10,12 @@ import {
 import type { EdgeRegistry } from "../membership/edge-registry.ts";
 import type { Member } from "../membership/member.ts";
 
-export interface RegionIdentity {
+export interface ToldRegion {
   readonly region: string;
-  /** Unix milliseconds at which this process started. */
+  /** Unix milliseconds at which the region, or its one process, began. */
   readonly incarnation: bigint;
+  /** Greater with each summary. */
+  readonly sequence: bigint;
   readonly grpc: string;
   readonly http: string;
 }
@@ -24,8 +26,7 @@ const EDGES_TOLD_MAX = 3000;
 const HEALTH_TOLD_MAX = 500;
 
 export function summarize(
-  identity: RegionIdentity,
-  sequence: bigint,
+  identity: ToldRegion,
   edges: EdgeRegistry,
   desiredRevision: bigint,
   trying: readonly string[] = [],
@@ -36,7 +37,6 @@ export function summarize(
   }
   return create(RegionSummarySchema, {
     ...identity,
-    sequence,
     desiredRevision,
     models: [...names].sort().map((model) => summarizeModel(model, edges)),
     edges: summarizeEdges(edges, new Set(trying)),

@@ -18,15 +18,18 @@ export interface SummaryPublisherOptions {
   readonly clock: Clock;
   readonly edges: EdgeRegistry;
   readonly summary: () => RegionSummary;
+  /** Whether it is for this process to speak for the region; always when left out. */
+  readonly speaks?: () => boolean;
 }
 
 /** Publishes until the returned function is called. */
 export function publishSummaries(options: SummaryPublisherOptions): () => void {
-  const { region, nats, clock, edges, summary } = options;
+  const { region, nats, clock, edges, summary, speaks } = options;
   let soon: Timer | null = null;
   const publish = () => {
     soon?.cancel();
     soon = null;
+    if (speaks?.() === false) return;
     nats.publish(subjects.summary(region), toBinary(RegionSummarySchema, summary()));
   };
   edges.onChange(() => {

@@ -20,14 +20,20 @@ export function topologyOf(own: RegionSummary, peers: PeerRegistry): GetTopology
     reachable: trunk.state === "up",
     edges: summary?.edges.map((edge) => edgeAddress(region, edge)) ?? [],
     jurisdictions: summary?.labels?.jurisdictions ?? [],
+    gateways: gatewaysOf(summary?.instances),
   }));
-  const { region, grpc, http, edges } = own;
+  const { region, grpc, http, edges, instances } = own;
   const self = {
     ...{ region, grpc, http, reachable: true },
     edges: edges.map((edge) => edgeAddress(region, edge)),
     jurisdictions: own.labels?.jurisdictions ?? [],
+    gateways: gatewaysOf(instances),
   };
   return create(GetTopologyResponseSchema, { region, regions: [self, ...others] });
+}
+
+function gatewaysOf(instances: RegionSummary["instances"] = []): string[] {
+  return instances.map(({ grpc }) => grpc);
 }
 
 function edgeAddress(

@@ -34,6 +34,11 @@ export class SessionDebts {
     account.sinceMs ??= nowMs;
   }
 
+  /** Another process that shares the store is gone, and nobody knows what it owed. */
+  oweAll(): void {
+    for (const account of this.#accounts.values()) account.all = true;
+  }
+
   inReachSinceMs(region: string): number | null {
     return this.#accounts.get(region)?.sinceMs ?? null;
   }

@@ -67,6 +67,11 @@ export class SessionExchange {
     );
   }
 
+  /** Takes over what another process of this region owed: everything, for all that is known. */
+  oweAll(): void {
+    this.#debts.oweAll();
+  }
+
   stop(): void {
     for (const stop of this.#stops) stop();
   }

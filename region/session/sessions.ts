@@ -32,6 +32,8 @@ export interface SessionsOptions {
 export interface Sessions {
   readonly backend: InferenceBackend;
   readonly routes: Hono;
+  /** Another process of this region is gone: what it had still to tell is told by this one. */
+  oweAll(): void;
   stop(): void;
 }
 
@@ -61,6 +63,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   return {
     backend: sessionBackend({ region, jurisdictions, backend: inner, keeper, policies, onTurn }),
     routes: sessionRoutes(keeper),
+    oweAll: () => exchange.oweAll(),
     stop: () => exchange.stop(),
   };
 }

@@ -29,7 +29,8 @@ export async function startRegion(
   t: ExecutionContext,
   config: { readonly name: string; readonly dir: string } & Record<string, unknown>,
 ): Promise<RegionProcess> {
-  const file = join(config.dir, "config.json");
+  // Those of a pair have the same folder.
+  const file = join(config.dir, `config-${config.instance ?? "alone"}.json`);
   await writeFile(file, JSON.stringify(config));
   const child = spawn(process.execPath, [MAIN, "--config", file, "--watch-parent"], {
     stdio: ["pipe", "pipe", "inherit"],
