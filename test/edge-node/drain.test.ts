@@ -23,7 +23,7 @@ function drainer(edge: string) {
   return run(process.execPath, [program, "--config", config, `--set=name=${edge}`, "--grace-s=20"]);
 }
 
-test("an edge is drained by its region's NATS alone, and waited for until it is idle", async (t) => {
+test("an edge is drained by its region's NATS alone, and waited for until idle", async (t) => {
   let looks = 0;
   const requests = {
     // Two requests that end one after the other.

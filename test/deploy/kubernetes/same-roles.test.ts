@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import test from "ava";
 import { parse } from "yaml";
+import type { z } from "zod";
 import { natsServerPlans } from "../../../deploy/nats/config.ts";
 import { parseConfig } from "../../../runtime/config.ts";
 import { kubernetesDir, type Rendered, renderOverlays } from "./rendered-overlays.ts";
@@ -60,7 +61,7 @@ test("every role's configuration is one that the role takes", (t) => {
     ...Object.values(meshes).flat(),
     ...rolesOfManifests(named("one-cluster-full")),
   ]) {
-    t.notThrows(() => parseConfig(roleSchemas[role.role], text(role), role.origin));
+    t.notThrows(() => parseConfig(roleSchemas[role.role] as z.ZodType, text(role), role.origin));
   }
 });
 

@@ -1,5 +1,5 @@
-// Every object of every overlay, as kustomize renders it, against the schemas of Kubernetes 1.36 and
-// of KEDA 2.19 (as kubernetes-models 5.1 and @kubernetes-models/keda 2.0 carry them).
+// Every object of every overlay, as kustomize renders it, against the schemas of Kubernetes 1.36
+// and of KEDA 2.19 (as kubernetes-models 5.1 and @kubernetes-models/keda 2.0 carry them).
 import test from "ava";
 import { overlays, parseObjects, renderOverlays } from "./rendered-overlays.ts";
 import { schemaErrors } from "./schema-check.ts";
