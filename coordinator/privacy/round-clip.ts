@@ -1,5 +1,5 @@
-// The clip of a campaign's rounds under central noise: the plan's, or one that follows a quantile of
-// the deltas' norms from round to round. Pure but for the noise on the count.
+// The clip of a campaign's rounds under central noise: the plan's, or one that follows a quantile
+// of the deltas' norms from round to round. Pure but for the noise on the count.
 import { deltaMultiplier, nextClip, noisedShare } from "../../sync/privacy/adaptive-clip.ts";
 import type { Gaussian } from "../../sync/privacy/gaussian.ts";
 import type { CampaignState, RoundState } from "../rounds/campaign-state.ts";
@@ -10,7 +10,7 @@ const CLIP_MIN = 1e-6;
 const CLIP_MAX = 1e6;
 /** A delta this near to the clip was scaled down to it: as far as rounding moves a norm. */
 const TOUCHES = 1e-4;
-/** The count's noise is a twentieth of the contributors; below so many times z it hides too little. */
+/** The count's noise is a twentieth of the contributors; below so many times z it is too little. */
 const CONTRIBUTORS_A_MULTIPLIER = 10;
 
 type Clipped = Pick<CampaignState, "privacy"> & Partial<Pick<CampaignState, "round">>;

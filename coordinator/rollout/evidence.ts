@@ -3,9 +3,9 @@
 // looks, a difference that isn't there is called sure in at most one of a hundred rollouts.
 //
 // Sources: the bounds over time are the normal mixtures of Robbins 1970, used with estimated
-// variances as in Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence
-// sequences" (arXiv 2103.06476); rates are compared by Newcombe 1998, Statistics in Medicine 17:873,
-// method 10, out of two intervals of Wilson 1927.
+// variances as in Waudby-Smith et al., "Time-uniform central limit theory and asymptotic
+// confidence sequences" (arXiv 2103.06476); rates are compared by Newcombe 1998, Statistics in
+// Medicine 17:873, method 10, out of two intervals of Wilson 1927.
 
 /** Of both sides; one side is looked at, so that one in a hundred remains. */
 const BOTH_SIDES = 0.02;

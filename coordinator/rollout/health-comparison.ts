@@ -1,7 +1,7 @@
-// Does a candidate do worse with callers than the incumbent? Error rates, times and ratings are each
-// held against a margin of the plan. A version is worse when what was measured lies beyond the margin
-// and when it is surely worse at all (see evidence.ts): too few requests, or requests that differ too
-// much among themselves, condemn nobody. Pure.
+// Does a candidate do worse with callers than the incumbent? Error rates, times and ratings are
+// each held against a margin of the plan. A version is worse when what was measured lies beyond
+// the margin and when it is surely worse at all (see evidence.ts): too few requests, or requests
+// that differ too much among themselves, condemn nobody. Pure.
 import type { LiveMargins } from "../rounds/plan/gate-plan.ts";
 import { isSurelyHigher, type Rate } from "./evidence.ts";
 import { slowdownOf } from "./slowdown.ts";

@@ -1,6 +1,6 @@
 // Rounds that went on without a region whose edges may have been told that they count: it was away
-// when they ended, or its sum could not be fetched. What its edges did then counts in the next round
-// that it takes part in. Pure.
+// when they ended, or its sum could not be fetched. What its edges did then counts in the next
+// round that it takes part in. Pure.
 import type { CampaignState } from "./campaign-state.ts";
 
 /** Rounds after which a delta is too old to be of use. */

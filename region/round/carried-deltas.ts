@@ -1,7 +1,7 @@
-// Deltas of earlier rounds that count in a later one, less the older they are: those that came after
-// the round of an asynchronous campaign had closed (FedBuff), and those of rounds that had to go on
-// without this region, whose edges were told that they count. Each counts once: the partial that
-// takes it says so.
+// Deltas of earlier rounds that count in a later one, less the older they are: those that came
+// after the round of an asynchronous campaign had closed (FedBuff), and those of rounds that had
+// to go on without this region, whose edges were told that they count. Each counts once: the
+// partial that takes it says so.
 import { Bucket, type RoundOffer } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { stalenessWeight } from "../../sync/strategy/staleness-weight.ts";
 import { includedSeats, type RoundState, type Seat } from "./round-state.ts";

@@ -1,5 +1,5 @@
-// The work behind a region's partial: from delta files to one file, by the round's rule. Nothing but
-// files goes in and comes out, so that a thread can do it.
+// The work behind a region's partial: from delta files to one file, by the round's rule. Nothing
+// but files goes in and comes out, so that a thread can do it.
 
 import { sumDeltas } from "../../sync/aggregate/delta-sum.ts";
 import { stackDeltas } from "../../sync/aggregate/lora-stack.ts";

@@ -7,7 +7,7 @@ import { Fault } from "../../proto/fault.ts";
 import { doPartialJob, type PartialJob, type PartialOutcome } from "./partial-job.ts";
 import type { PartialReport } from "./partial-worker.ts";
 
-/** Bytes of all deltas times their number, since rules compare pairs, that take some milliseconds. */
+/** Bytes of all deltas times their number, since rules compare pairs: some milliseconds. */
 const SMALL_COST = 1 << 23;
 
 /** Faults: those of `doPartialJob`; `internal` when the thread dies. */

@@ -3,7 +3,7 @@
 import { z } from "zod";
 
 export const noisePlanSchema = z.strictObject({
-  /** L2 norm to which every delta is clipped before noise hides it; the first round's, if it moves. */
+  /** L2 norm to which deltas are clipped before noise hides them; the first one, if it moves. */
   clip: z.number().positive().max(1e6),
   /** Deviation of the noise as a multiple of the clip. */
   multiplier: z.number().min(0.01).max(1e4),

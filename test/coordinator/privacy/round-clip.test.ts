@@ -34,7 +34,7 @@ test("the clip is the plan's until it has moved", (t) => {
   t.is(clipOf({ privacy: privacyPlanSchema.parse({}), round: null }), null);
 });
 
-test("it falls while more deltas than the quantile lie within it, and rises while fewer do", (t) => {
+test("it falls while more deltas than its quantile lie within, and rises while fewer do", (t) => {
   const norms = Array.from({ length: 100 }, (_, i) => i + 1);
   const after = (clip: number) =>
     followingClip(campaignOf(planOf(), clip), roundOf(norms, clip), silent)!;
