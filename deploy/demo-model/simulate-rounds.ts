@@ -115,7 +115,7 @@ async function trainEdge(
   return { metrics, adapter: decodeAdapterState(fs.readFileSync(adapterState), adapterState) };
 }
 
-/** What a coordinator makes of the results, every edge weighing the same, at its rate of a round. */
+/** What a coordinator makes of the results, every edge weighing the same. */
 async function merge(
   results: readonly LoraAdapter[],
   start: LoraAdapter,

@@ -103,7 +103,7 @@ test("FedAvg at half the rate goes half the way", async (t) => {
   }
 });
 
-test("FedAvg over stacks goes its rate of the way in products, whatever the factors are", async (t) => {
+test("FedAvg over stacks goes its rate of the way in products, not in factors", async (t) => {
   const still = { shape: [2, 6], data: new Float32Array(12) };
   // With changes of B alone nothing is cut off: the product keeps the campaign's rank.
   const partials = await partialsOf(
