@@ -67,7 +67,7 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
     to: ["gate", "patienceMs"],
     kind: "duration",
     value: "TIME",
-    help: "longest that canaries and each wave wait for enough requests, while they come (5m)",
+    help: "longest that a stage waits for requests, while they come (5m)",
   },
   refusals: {
     to: ["gate", "refusalsMax"],
@@ -103,7 +103,7 @@ export const roundKnobs: Readonly<Record<string, Knob>> = {
     to: ["privacy", "noise", "clipQuantile"],
     kind: "number",
     value: "Q",
-    help: "share of deltas that the clip moves to let through whole, e.g. 0.5 (it stays)",
+    help: "share of deltas that the clip moves to let through whole (it stays)",
   },
   "noise-multiplier": {
     to: ["privacy", "noise", "multiplier"],
