@@ -22,6 +22,8 @@ export const LEASE_BUCKET = "isthmus_lease";
 const POLL_MS = 200;
 /** An answer that takes longer is none. */
 const ANSWER_MAX_MS = 1000;
+/** Readings that fail in a row before the store counts as away. */
+const FAILURES_MAX = 3;
 /** Steps in one go: read, take, and once more each when somebody came between. */
 const STEPS_MAX = 4;
 
@@ -40,6 +42,7 @@ export class Lease {
   #state: LeaseState;
   #bucket: Pick<KV, "get" | "put"> | null = null;
   #tick: Timer | null = null;
+  #failures = 0;
   #stepping: Promise<void> | null = null;
   /** What the listeners were told last. */
   #told = "";
@@ -62,6 +65,11 @@ export class Lease {
   /** The record that was seen last, whoever's it is. */
   get record(): LeaseRecord | null {
     return this.#state.record;
+  }
+
+  /** Whether nobody can know now who has the lease, because its store doesn't answer. */
+  get isAway(): boolean {
+    return this.#failures >= FAILURES_MAX;
   }
 
   get me(): Claimant {
@@ -127,7 +135,10 @@ export class Lease {
         this.#state = afterDoubt(this.#state);
         this.#bucket = null;
         this.#options.log.debug({ err: thrown, step: step.kind }, "the lease");
-        if (step.kind === "read") return;
+        if (step.kind === "read") {
+          this.#failures += 1;
+          return;
+        }
       }
       this.#look();
       if (step.kind === "read" && leaseStep(this.#state, this.#nowMs).kind !== "write") return;
@@ -137,6 +148,7 @@ export class Lease {
   async #read(): Promise<void> {
     const entry = await this.#with((bucket) => bucket.get(this.#options.key));
     const record = entry?.operation === "PUT" ? decodeLease(entry.value) : null;
+    this.#failures = 0;
     this.#state = afterReading(this.#state, entry?.revision ?? 0, record, this.#nowMs);
   }
 

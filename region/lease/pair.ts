@@ -60,7 +60,7 @@ export class Pair {
    */
   get speaks(): boolean {
     if (this.acts) return true;
-    if (this.#lease === null || this.#lease.holder !== null) return false;
+    if (this.#lease?.isAway !== true || this.#lease.holder !== null) return false;
     return this.instances()[0]?.instance === this.instance;
   }
 
