@@ -4,7 +4,7 @@
 // The holder writes its record again and again, and counts each writing from the moment at which it
 // sent it. Another one takes the lease when it has seen the record unchanged for longer than that,
 // counted from the moment at which it saw it first, which is later. So no clocks are compared, and
-// there are never two holders while no clock runs faster than another by more than the bounds allow.
+// there are never two holders while no clock runs faster than another by more than these allow.
 
 /** What stands in the KV. */
 export interface LeaseRecord {

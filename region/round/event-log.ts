@@ -100,7 +100,7 @@ export class EventLog {
     this.#fence.assertHeld();
   }
 
-  /** Begins the file of this epoch with what the earlier one holds, and removes the earlier ones. */
+  /** Begins the file of this epoch with what the earlier one holds; removes the earlier ones. */
   #takeOver(): string {
     const own = fileOf(this.#path, this.#fence.epoch);
     if (this.#former === null) return own;

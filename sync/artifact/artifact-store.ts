@@ -3,8 +3,7 @@
 //
 // Layout: <dir>/objects/<sha256>-<bytes> for whole files (a file of another size is damaged and
 // counts as absent), <dir>/partial/<sha256> for those on their way. One process owns a folder, or
-// several that say so share it: each then has a folder of its own for what is on its way, finds what
-// the others have brought, and only one at a time evicts.
+// several that say so share it: each has its own `partial`, and only one at a time evicts.
 import { createReadStream, mkdirSync, rmSync, statSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -268,12 +267,10 @@ export class ArtifactStore {
   #evictFor(bytes: number): void {
     if (this.#shared?.mayEvict() === false) {
       if (this.#assertRoom(bytes).length === 0) return;
-      throw new Fault("unavailable", "there is no room, and another process is to make it", {
-        retryAfterMs: EVICTION_WAIT_MS,
-      });
+      const why = "there is no room, and another process is to make it";
+      throw new Fault("unavailable", why, { retryAfterMs: EVICTION_WAIT_MS });
     }
-    // What others have brought counts, too.
-    if (this.#shared !== undefined) this.#readObjects();
+    if (this.#shared !== undefined) this.#readObjects(); // What others have brought counts, too.
     for (const sha256 of this.#assertRoom(bytes)) {
       this.#forget(sha256, this.#index.size(sha256) ?? 0);
     }

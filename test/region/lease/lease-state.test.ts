@@ -99,7 +99,7 @@ interface World {
   readonly freezeShare: number;
 }
 
-/** Runs instances for a simulated minute; returns moments at which two held, and how often it moved. */
+/** Runs instances for a simulated minute; tells when two held it, and how often it moved. */
 function simulate({ seed, drifts, lossShare, freezeShare }: World) {
   const { next: random } = seededRandom(seed);
   const register = { sequence: 0, record: null as LeaseRecord | null };

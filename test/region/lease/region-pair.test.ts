@@ -1,4 +1,4 @@
-// Two real processes of one region over one folder: what one of them leaves, the other goes on with.
+// Two real processes of one region over one folder: what one leaves, the other takes up.
 import { once } from "node:events";
 import { create, fromBinary, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
