@@ -55,7 +55,7 @@ function untilHolds(region: RegionProcess, instance: string): Promise<boolean> {
   });
 }
 
-test("killed or frozen, the holder is followed by the other, as one region all along", async (t) => {
+test("killed or frozen, the holder is followed by the other, as one region", async (t) => {
   const { name, start } = await pairOf(t, "moves");
   const heard: RegionSummary[] = [];
   nats.subscribe(subjects.summary(regionId(name)), ({ body }) => {
