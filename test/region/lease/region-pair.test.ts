@@ -92,8 +92,8 @@ test("killed or frozen, the holder is followed by the other, as one region", asy
 test("one that stops gives the lease back; one of its own name takes it up at once", async (t) => {
   const { start } = await pairOf(t, "stops");
   const a = await start("a");
-  const b = await start("b");
   await untilHolds(a, "a");
+  const b = await start("b");
   t.is(await a.end("SIGTERM"), 0);
   await untilHolds(b, "b");
   await b.end("SIGKILL");
