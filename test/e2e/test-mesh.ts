@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type MeshShape, portSpan } from "../../deploy/local/layout.ts";
 import { type MeshHandle, type MeshOptions, startMesh } from "../../deploy/local/mesh.ts";
+import type { RoleOverrides } from "../../deploy/local/role-config.ts";
 import type { Wiring } from "../../deploy/nats/wiring.ts";
 import { eventually } from "../support/eventually.ts";
 import { reservePorts } from "../support/port-block.ts";
@@ -18,6 +19,8 @@ export interface TestMeshOptions {
   /** Lays something between the processes of the mesh that is about to start. */
   readonly wire?: (shape: MeshShape) => Promise<Wiring>;
   readonly onEnd?: MeshOptions["onEnd"];
+  /** Keys laid over the configurations that the roles get. */
+  readonly overrides?: RoleOverrides;
 }
 
 export interface TestMesh extends AsyncDisposable {
@@ -37,12 +40,13 @@ export async function startTestMesh(options: TestMeshOptions = {}): Promise<Test
   const ports = await reservePorts(portSpan(regions.length));
   const dir = await mkdtemp(join(tmpdir(), "isthmus-e2e-"));
   const shape = { dir, regions, edges: options.edges ?? 2, portBase: ports.base };
-  const { model, wire, onEnd } = options;
+  const { model, wire, onEnd, overrides } = options;
   const handle = await startMesh({
     ...shape,
     ...(model === undefined ? {} : { model }),
     ...(wire === undefined ? {} : { via: await wire(shape) }),
     ...(onEnd === undefined ? {} : { onEnd }),
+    ...(overrides === undefined ? {} : { overrides }),
   });
   const address = (name: string, kind: "grpc" | "http"): string => {
     for (const region of handle.layout.regions) {
