@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import { type HeldBytes, type Passage, Pipe } from "./pipe.ts";
 
-/** A peer whose network is gone says no more: its kernel is asked from then on, and then each 1 s. */
+/** A peer whose network is gone says no more: its kernel is asked after this long of silence. */
 const KEEP_ALIVE_MS = 15_000;
 
 /** Both ways of a connection. */

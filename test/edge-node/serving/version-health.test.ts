@@ -53,7 +53,7 @@ function setUp() {
 
 const complete: Script = ["started", 40, "tokens", 10, "tokens", 20, "tokens"];
 
-test("times are told as sums, squares and counts, of the first token and those after", async (t) => {
+test("times are told as sums, squares and counts, of the first token and the rest", async (t) => {
   const { run, of } = setUp();
   await run(complete);
   await run(["started", 60, "tokens"]);
