@@ -92,7 +92,11 @@ class Scene {
 
   waiting(scaling: RegionScaling): Promise<unknown> {
     const request = {
-      ...{ model: "m", priority: "interactive", bytes: 1, deadlineMs: Infinity, mayWait: true },
+      model: "m",
+      priority: "interactive",
+      bytes: 1,
+      deadlineMs: Number.POSITIVE_INFINITY,
+      mayWait: true,
       signal: new AbortController().signal,
       isCold: () => true,
       canGo: () => false,
