@@ -19,6 +19,8 @@ const ROUND_TRIPS = [
 ] as const;
 /** Nine edges share a machine: one thread each keeps them from spinning for each other's cores. */
 const ENGINE = { threads: 1 };
+/** A trainer and its edge together stay within the container's memory. */
+const TRAINING = { memoryMiBMax: 640 };
 const LOAD = { sdkCallers: 3, httpCallers: 1, pauseMs: 300 };
 
 export function configFiles(topology: ComposeTopology = composeTopology()): Map<string, string> {
@@ -34,7 +36,7 @@ export function configFiles(topology: ComposeTopology = composeTopology()): Map<
     put(`region-${region.name}`, regionConfig(topology, region, {}));
     put(`load-${region.name}`, loadConfig(region));
     for (const edge of region.edges) {
-      const overrides = { edge: { engine: ENGINE } };
+      const overrides = { edge: { engine: ENGINE, training: TRAINING } };
       put(`edge-${edge.name}`, edgeConfig(topology, region, edge, {}, overrides));
     }
   }

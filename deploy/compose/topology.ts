@@ -13,7 +13,7 @@ import {
 export const REGIONS = ["us", "eu", "ap"] as const;
 export const EDGES_PER_REGION = 3;
 /** Of each region's coordinator; they share the host name and the volume. */
-export const REGION_INSTANCES = ["a"] as const;
+export const REGION_INSTANCES = ["a", "b"] as const;
 
 /** Where every role keeps what it keeps. */
 export const STATE_DIR = "/var/lib/isthmus";

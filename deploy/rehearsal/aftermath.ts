@@ -5,16 +5,19 @@ import type { FaultRecord } from "./fault-cost.ts";
 import { model } from "./operator-actions.ts";
 import { containerOf, type Stage } from "./stage.ts";
 
-/** As many as the demo gives each edge. */
-const EXAMPLES_GIVEN = 300;
+interface Given {
+  /** By edge: the examples that it said it keeps. */
+  readonly examples: ReadonlyMap<string, number>;
+}
 
 export async function whatIsMissing(
   stage: Stage,
   faults: readonly FaultRecord[],
+  given: Given,
 ): Promise<string[]> {
   const missing = await Promise.all([
     lostVersions(stage, faults),
-    lostExamples(stage),
+    lostExamples(stage, given),
     diedAlone(stage),
   ]);
   const { open, done } = stage.streams;
@@ -40,16 +43,23 @@ async function lostVersions(stage: Stage, faults: readonly FaultRecord[]): Promi
   ];
 }
 
-async function lostExamples(stage: Stage): Promise<string[]> {
-  const edges = composeTopology().regions.flatMap(({ edges }) => edges);
-  const lost = edges.map(async ({ name, httpPort }) => {
+async function lostExamples(stage: Stage, { examples }: Given): Promise<string[]> {
+  const now = await keptExamples(stage);
+  return [...examples].flatMap(([edge, kept]) => {
+    const left = now.get(edge) ?? 0;
+    return left >= kept ? [] : [`${edge} keeps ${left} of ${kept} examples`];
+  });
+}
+
+/** By edge: how many private examples it has. */
+export async function keptExamples(stage: Stage): Promise<Map<string, number>> {
+  const edges = composeTopology().regions.flatMap((region) => region.edges);
+  const counted = edges.map(async ({ name, httpPort }) => {
     const words = ["isthmus", "data", "ls", "--json", "--edge", `http://127.0.0.1:${httpPort}`];
     const listing = await stage.docker.run(["exec", containerOf(stage, edgeHost(name)), ...words]);
-    const { entries } = JSON.parse(listing) as { entries: number };
-    if (entries >= EXAMPLES_GIVEN) return [];
-    return [`${name} keeps ${entries} of ${EXAMPLES_GIVEN} examples`];
+    return [name, (JSON.parse(listing) as { entries: number }).entries] as const;
   });
-  return (await Promise.all(lost)).flat();
+  return new Map(await Promise.all(counted));
 }
 
 /** The engine starts again what ends by itself, and counts; what we kill isn't counted. */

@@ -2,7 +2,7 @@
 import { systemClock } from "../../runtime/clock.ts";
 import { edgeHost, instanceHost, REGION_INSTANCES } from "../compose/topology.ts";
 import type { FaultRecord } from "./fault-cost.ts";
-import { edgeStatus } from "./mesh-view.ts";
+import { edgeStatus, holderOf } from "./mesh-view.ts";
 import { containerOf, isOutOfReach, type Stage, strike, untilMidway } from "./stage.ts";
 
 const STOP_GRACE_S = 10;
@@ -37,14 +37,17 @@ export async function stopEdge(stage: Stage, region: string): Promise<FaultRecor
   });
 }
 
-/** SIGKILL to one of a region's coordinators, which callers by HTTP may be connected to. */
+/** SIGKILL to that of a region's coordinators which has the lease; callers may hang on it. */
 export async function killRegion(stage: Stage, region: string): Promise<FaultRecord> {
   await untilMidway(stage, region);
-  const [first] = REGION_INSTANCES;
-  const host = instanceHost(region, first);
+  const [first, second] = REGION_INSTANCES;
+  const holder = (await holderOf(instanceHost(region, first))) ?? first;
+  const other = holder === first ? second : first;
+  const host = instanceHost(region, holder);
   return strike(stage, {
     ...{ name: "region coordinator killed", victim: host, doorOf: region },
     blow: () => kill(stage, [host]),
+    isNoticed: async () => (await holderOf(instanceHost(region, other))) === other,
     heal: () => start(stage, [host]),
   });
 }
@@ -67,12 +70,11 @@ async function isDoubted(region: string, edge: string): Promise<boolean> {
   return status !== undefined && status !== "ready";
 }
 
-/** When the first of them had ended, by the engine's own clock. */
+/** When the order was given: the engine itself notes an end later than the mesh notices it. */
 async function kill(stage: Stage, hosts: readonly string[]): Promise<number> {
-  const ids = hosts.map((host) => containerOf(stage, host));
-  await stage.docker.run(["kill", "-s", "KILL", ...ids]);
-  const ends = await stage.docker.run(["inspect", "-f", "{{.State.FinishedAt}}", ...ids]);
-  return Math.min(...ends.split("\n").map((text) => Date.parse(text)));
+  const orderedMs = systemClock.now();
+  await stage.docker.run(["kill", "-s", "KILL", ...hosts.map((host) => containerOf(stage, host))]);
+  return orderedMs;
 }
 
 async function start(stage: Stage, hosts: readonly string[]): Promise<void> {

@@ -19,6 +19,8 @@ export interface MeshStatus {
 }
 
 interface RegionView {
+  /** Those that answer now, and which of them has the lease. */
+  readonly instances?: readonly { readonly instance: string; readonly holds?: boolean }[];
   readonly edges?: readonly { readonly edge: string; readonly status: string }[];
 }
 
@@ -39,6 +41,12 @@ export async function ask<T>(host: string, path: string): Promise<T | undefined>
 
 export function meshStatus(): Promise<MeshStatus | undefined> {
   return ask<MeshStatus>("coordinator", "/v1/status");
+}
+
+/** Which of a region's instances has the lease, as one of them says. */
+export async function holderOf(regionHost: string): Promise<string | undefined> {
+  const view = await ask<RegionView>(regionHost, "/v1/region");
+  return view?.instances?.find(({ holds }) => holds === true)?.instance;
 }
 
 /** What a region's coordinator calls its edge: `ready`, or anything else. */

@@ -17,11 +17,7 @@ const ROUND_KNOBS = {
 };
 
 interface CampaignView {
-  readonly campaigns: readonly {
-    readonly id: string;
-    readonly phase: string;
-    readonly last?: { readonly phase: string; readonly version?: string; readonly reason?: string };
-  }[];
+  readonly last: { readonly phase: string; readonly reason: string } | null;
 }
 
 interface ModelView {
@@ -37,13 +33,12 @@ export function federatedRound(stage: Stage): Promise<FaultRecord> {
       String(value),
     ]);
     await isthmus(stage, ["rounds", "start", MODEL, ...knobs, "--wait"], ROUND_MAX_MS);
-    const { campaigns } = JSON.parse(
-      await isthmus(stage, ["rounds", "ls", "--json"], ROLLOUT_MAX_MS),
-    ) as CampaignView;
-    const last = campaigns[0]?.last;
+    const listed = await isthmus(stage, ["rounds", "ls", "--json"], ROLLOUT_MAX_MS);
+    const [campaign] = JSON.parse(listed) as CampaignView[];
+    const last = campaign?.last;
     if (last?.phase !== "promoted")
       throw new Error(`the round was ${last?.phase}: ${last?.reason}`);
-    return `served ${last.version ?? ""}`;
+    return `${(await model(stage)).served} proven and served`;
   });
 }
 

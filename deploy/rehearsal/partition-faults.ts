@@ -16,8 +16,9 @@ export async function partition(stage: Stage, region: string): Promise<FaultReco
   return strike(stage, {
     ...{ name: "region partitioned", victim: region, note: "network disconnect" },
     blow: async () => {
+      const orderedMs = systemClock.now();
       await stage.docker.run(["network", "disconnect", network, wan]);
-      return systemClock.now();
+      return orderedMs;
     },
     isNoticed: () => isOutOfReach(region),
     heal: async () => {
@@ -37,8 +38,9 @@ export async function cutLinks(stage: Stage, region: string): Promise<FaultRecor
   return strike(stage, {
     ...{ name: "links cut", victim: region, note: "wan cut" },
     blow: async () => {
+      const orderedMs = systemClock.now();
       await order(true);
-      return systemClock.now();
+      return orderedMs;
     },
     isNoticed: () => isOutOfReach(region),
     heal: async () => void (await order(false)),

@@ -1,7 +1,7 @@
 // A whole rehearsal: brings the mesh up, checks who serves whom, deals the faults while callers in
 // every region stream, and takes everything down again.
 import { composeTopology, edgeHost, REGIONS } from "../compose/topology.ts";
-import { whatIsMissing } from "./aftermath.ts";
+import { keptExamples, whatIsMissing } from "./aftermath.ts";
 import { killEdge, killNats, killRegion, stopEdge } from "./container-faults.ts";
 import type { Docker } from "./docker.ts";
 import type { FaultRecord } from "./fault-cost.ts";
@@ -49,6 +49,7 @@ export async function rehearse(options: RehearsalOptions): Promise<RehearsalRepo
   const stage: Stage = { docker, containers, networks, streams, say, signal };
   await untilWhole(stage, "the start");
   await giveExamples(stage);
+  const examples = await keptExamples(stage);
   const nearest: Calm[] = [];
   for (const region of REGIONS) nearest.push(await listenToCalm(stage, region));
 
@@ -71,7 +72,7 @@ export async function rehearse(options: RehearsalOptions): Promise<RehearsalRepo
   say("the last streams end");
   await stopLoad(stage, following);
   try {
-    missed.push(...(await whatIsMissing(stage, records)));
+    missed.push(...(await whatIsMissing(stage, records, { examples })));
   } catch (thrown) {
     missed.push(`the aftermath: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
