@@ -1,25 +1,44 @@
 // Two real processes of one region over one folder: what one leaves, the other takes up.
 import { once } from "node:events";
+import { join } from "node:path";
 import { create, fromBinary, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import test, { type ExecutionContext } from "ava";
 import { connect } from "../../../client/index.ts";
 import { Inference } from "../../../proto/gen/isthmus/v1/inference_pb.ts";
 import { type RegionSummary, RegionSummarySchema } from "../../../proto/gen/isthmus/v1/mesh_pb.ts";
 import {
+  type RegionRoundStatus,
   RegionRoundStatusSchema,
+  type RoundOffer,
   RoundOfferSchema,
 } from "../../../proto/gen/isthmus/v1/rounds_pb.ts";
-import { regionId } from "../../../proto/ids.ts";
+import { regionId, sha256 } from "../../../proto/ids.ts";
 import { subjects } from "../../../proto/subjects.ts";
 import { createClient, messagesOf } from "../../../runtime/grpc/bridge.ts";
 import { openChannel } from "../../../runtime/grpc/channel.ts";
+import { startHttpServer } from "../../../runtime/http/server.ts";
+import { silentLog } from "../../../runtime/log.ts";
+import { artifactRoutes } from "../../../sync/artifact/artifact-routes.ts";
+import { createArtifactStore } from "../../../sync/artifact/artifact-store.ts";
+import { openSigningKey } from "../../../sync/delta/signing-key.ts";
 import { Caller } from "../../runtime/continuation/scripted-source.ts";
 import { eventually } from "../../support/eventually.ts";
 import { linkedNats } from "../../support/linked-nats.ts";
 import { pacedTruth } from "../../support/paced-backend.ts";
 import { startFakeEdge } from "../fake-edge.ts";
+import { modelState } from "../heartbeat-maker.ts";
 import { requestFor } from "../in-process-region.ts";
 import { type RegionProcess, regionDir, startRegion } from "../region-process.ts";
+import {
+  acceptTraining,
+  adapterOf,
+  handIn,
+  hashOf,
+  MODEL,
+  offerOf,
+  START,
+  signedDelta,
+} from "../round/round-fixture.ts";
 
 const { nats, servers } = await linkedNats();
 
@@ -29,10 +48,13 @@ interface PairOf {
   start(instance: string): Promise<RegionProcess>;
 }
 
-async function pairOf(t: ExecutionContext, name: string): Promise<PairOf> {
+async function pairOf(
+  t: ExecutionContext,
+  name: string,
+  coordinator = { http: "http://127.0.0.1:9" },
+): Promise<PairOf> {
   const dir = await regionDir(t);
   const common = { name, dir, nats: servers, natsDomain: "central" };
-  const coordinator = { http: "http://127.0.0.1:9" };
   return {
     ...{ name, dir },
     start: (instance) => startRegion(t, { ...common, coordinator, instance }),
@@ -46,6 +68,13 @@ async function summaryOf({ http }: RegionProcess): Promise<RegionSummary> {
 
 const holderOf = async (region: RegionProcess) =>
   (await summaryOf(region)).instances.find(({ holds }) => holds)?.instance;
+
+/** Offers a round to a region, or asks how it goes. */
+async function tellRound(region: string, offer: RoundOffer): Promise<RegionRoundStatus> {
+  const body = toBinary(RoundOfferSchema, offer);
+  const answer = await nats.request(subjects.roundOffer(regionId(region)), body, 5000);
+  return fromBinary(RegionRoundStatusSchema, answer);
+}
 
 function untilHolds(region: RegionProcess, instance: string): Promise<boolean> {
   return eventually(`${instance} has the lease`, async () => {
@@ -113,12 +142,8 @@ test("a round that one has opened is known to the other, which answers for it", 
     version: { version: "m@1", base: { sha256, bytes: 1n } },
     params: { steps: 1, rank: 4, alpha: 4, normMax: 1 },
   });
-  const ask = async () => {
-    const body = toBinary(RoundOfferSchema, offer);
-    const answer = await nats.request(subjects.roundOffer(regionId(name)), body, 5000);
-    return fromBinary(RegionRoundStatusSchema, answer);
-  };
-  t.like(await eventually("the holder takes the offer", ask), { reason: "", done: false });
+  const told = () => tellRound(name, offer);
+  t.like(await eventually("the holder takes the offer", told), { reason: "", done: false });
   const path = "/v1/rounds/c/1";
   t.is((await fetch(`${a.http}${path}`)).status, 200);
   await eventually("the other passes it on", async () => (await fetch(`${b.http}${path}`)).ok);
@@ -131,7 +156,57 @@ test("a round that one has opened is known to the other, which answers for it", 
   }
   await untilHolds(b, "b");
   t.is((await fetch(`${b.http}${path}`)).status, 200);
-  t.is((await eventually("the offer is answered", ask)).campaign, "c");
+  t.is((await eventually("the offer is answered", told)).campaign, "c");
+});
+
+test("what the holder acknowledged before its death counts once at the other", async (t) => {
+  const dir = await regionDir(t);
+  const files = createArtifactStore({ dir });
+  const app = artifactRoutes(files);
+  const http = { host: "127.0.0.1", port: 0 };
+  const coordinator = await startHttpServer({ ...http, app, log: silentLog() });
+  t.teardown(() => coordinator.stop());
+  const writer = await files.write(sha256(hashOf(START)), START.byteLength);
+  await writer.write(START);
+  await writer.commit();
+  const { name, start } = await pairOf(t, "counts", {
+    http: `http://127.0.0.1:${coordinator.port}`,
+  });
+  const a = await start("a");
+  await untilHolds(a, "a");
+  const b = await start("b");
+  const edges = ["counts-1", "counts-2", "counts-3"];
+  const keys = edges.map((edge) => openSigningKey(join(dir, `${edge}.pem`)));
+  acceptTraining(nats, regionId(name), edges);
+  const publish = (subject: string, body: Uint8Array) => nats.publish(subject, body);
+  for (const [i, edge] of edges.entries()) {
+    const running = await startFakeEdge(edge, name, publish);
+    t.teardown(() => running.kill());
+    running.say({ models: [modelState({ model: MODEL })], publicKey: keys[i]!.publicKey });
+  }
+  for (const region of [a, b]) {
+    await eventually("the edges are ready", async () => {
+      return (
+        (await summaryOf(region)).edges.filter(({ status }) => status === "ready").length === 3
+      );
+    });
+  }
+  const offer = offerOf({ campaign: "counts", quorum: 3, goal: 3 });
+  const deltas = edges.map((edge, i) =>
+    signedDelta(offer, edge, keys[i]!, adapterOf(i + 1), { region: name }),
+  );
+  await eventually("the holder takes the offer", () => tellRound(name, offer));
+  t.is((await handIn(a.http, deltas[0]!)).status, "included");
+  t.is((await handIn(b.http, deltas[1]!)).status, "included", "the other passes it on");
+  await a.end("SIGKILL");
+  await untilHolds(b, "b");
+  t.is((await handIn(b.http, deltas[0]!)).status, "duplicate", "it is here already");
+  t.is((await handIn(b.http, deltas[2]!)).status, "included");
+  const done = await eventually("the round is done", async () => {
+    const status = await tellRound(name, offer);
+    return status.done && status;
+  });
+  t.like(done.partial, { weight: 30, count: 3, contributors: edges });
 });
 
 test("streams of the SDK through a gateway that dies end complete at the other", async (t) => {
