@@ -236,10 +236,9 @@ function volumesOf(...volumes: Lines): Lines {
 }
 
 function healthcheck(port: number, path: "healthz" | "readyz"): Lines {
-  const url = `http://127.0.0.1:${port}/${path}`;
   return [
     "healthcheck:",
-    `  test: ["CMD", "node", "/opt/isthmus/deploy/image/probe.mjs", "${url}"]`,
+    `  test: ["CMD", "bash", "/opt/isthmus/deploy/image/probe.sh", "${port}", "/${path}"]`,
     "  interval: 10s",
     "  timeout: 5s",
     "  retries: 6",
