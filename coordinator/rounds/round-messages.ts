@@ -23,6 +23,8 @@ import { freezesA, ruleOffer } from "./rule-offer.ts";
 
 /** Share of the time for a round that an edge may train; the rest is for the delta's way. */
 const TRAINING_SHARE = 0.8;
+/** What is left of the learning rate after a refusal. */
+const REFUSED_RATE_SHARE = 0.5;
 const FILE_NAME_MAX = 255;
 
 const bucketNames: Record<Bucket, BucketName> = {
@@ -76,9 +78,15 @@ export function offerOf(
   });
 }
 
-function learningRateOf({ params, rounds }: CampaignState, number: number): number {
+/**
+ * It falls evenly over the rounds, and each round that the gate refused divides it further: the same
+ * steps from the same start would only be refused again.
+ */
+function learningRateOf({ params, rounds, past }: CampaignState, number: number): number {
   const done = rounds > 1 ? (number - 1) / (rounds - 1) : 0;
-  return params.learningRate * (1 - (1 - params.finalRateShare) * done);
+  const refused = past.filter(({ phase }) => phase === "rejected").length;
+  const share = (1 - (1 - params.finalRateShare) * done) * REFUSED_RATE_SHARE ** refused;
+  return params.learningRate * share;
 }
 
 /** A status as the campaign reads it. A partial that makes no sense is left out with a reason. */
