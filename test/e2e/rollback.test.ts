@@ -163,7 +163,8 @@ test.serial("a version that is as right but slow is taken back from the canary",
     () => (callers.whole.get("commands@1") ?? 0) >= 24,
     DEADLINE_MS,
   );
-  await promote(version, { samples: 8, tpotRatio: 1.3, tpotSlackMs: 0, ttftRatio: 100 });
+  // About as many as it takes to be sure: after fewer, the next edge would try it too.
+  await promote(version, { samples: 30, tpotRatio: 1.3, tpotSlackMs: 0, ttftRatio: 100 });
   const rollout = await rolloutThat("it ends", isEnded);
   t.is(rollout.phase, "rolled-back", rollout.reason);
   t.regex(rollout.reason, /^each token takes /);
