@@ -79,8 +79,8 @@ export function offerOf(
 }
 
 /**
- * It falls evenly over the rounds, and each round that the gate refused divides it further: the same
- * steps from the same start would only be refused again.
+ * It falls evenly over the rounds, and further with each round that the gate refused: the same steps
+ * from the same start would only be refused again.
  */
 function learningRateOf({ params, rounds, past }: CampaignState, number: number): number {
   const done = rounds > 1 ? (number - 1) / (rounds - 1) : 0;
