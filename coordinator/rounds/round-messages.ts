@@ -79,7 +79,7 @@ export function offerOf(
 }
 
 /**
- * It falls evenly over the rounds, and further with each round that the gate refused: the same steps
+ * It falls evenly over the rounds, and further with each that the gate refused: the same steps
  * from the same start would only be refused again.
  */
 function learningRateOf({ params, rounds, past }: CampaignState, number: number): number {
