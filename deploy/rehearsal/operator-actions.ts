@@ -2,13 +2,16 @@
 // by the `isthmus` command in the coordinator's container.
 import { systemClock } from "../../runtime/clock.ts";
 import type { FaultRecord } from "./fault-cost.ts";
+import { ask } from "./mesh-view.ts";
 import { containerOf, type Stage, untilMidway, untilWhole } from "./stage.ts";
+import { until } from "./until.ts";
 
 const MODEL = "commands";
 /** The same model in fewer bits: another version to serve. */
 const OTHER_BASE = "/opt/isthmus/deploy/demo-model/commands-q4_0.gguf";
 const ROUND_MAX_MS = 900_000;
 const ROLLOUT_MAX_MS = 300_000;
+const WATCH_MAX_MS = 240_000;
 const ROLLOUT_MAX_S = String(ROLLOUT_MAX_MS / 1000);
 /** A short round, judged leniently: how well it learns is shown elsewhere. */
 const ROUND_KNOBS = {
@@ -18,6 +21,14 @@ const ROUND_KNOBS = {
 
 interface CampaignView {
   readonly last: { readonly phase: string; readonly reason: string } | null;
+}
+
+interface RolloutView {
+  readonly rollout: {
+    readonly version: string;
+    readonly phase: string;
+    readonly reason: string;
+  } | null;
 }
 
 interface ModelView {
@@ -38,8 +49,26 @@ export function federatedRound(stage: Stage): Promise<FaultRecord> {
     const last = campaign?.last;
     if (last?.phase !== "promoted")
       throw new Error(`the round was ${last?.phase}: ${last?.reason}`);
-    return `${(await model(stage)).served} proven and served`;
+    return await watched(stage);
   });
+}
+
+/**
+ * A version is watched for a while after its promotion, and taken back when it does worse with
+ * callers. What comes next must not fall into that; whichever way it ends, the mesh has judged.
+ */
+async function watched(stage: Stage): Promise<string> {
+  const { signal } = stage;
+  const wait = { what: `the watch over ${MODEL}`, withinMs: WATCH_MAX_MS, signal };
+  const { version, phase, reason } = await until(wait, async () => {
+    const view = await ask<RolloutView>("coordinator", `/v1/models/${MODEL}/rollout`);
+    const rollout = view?.rollout;
+    if (!rollout) return "the coordinator doesn't tell";
+    return rollout.phase === "promoted" || rollout.phase === "rolled-back"
+      ? rollout
+      : rollout.phase;
+  });
+  return phase === "promoted" ? `${version} proven and served` : `${version} taken back: ${reason}`;
 }
 
 /** Another version to every edge, and back to the one before. */
