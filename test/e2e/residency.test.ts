@@ -52,11 +52,8 @@ test.serial("a prompt that may be served anywhere is heard where it is served", 
   const words = mark();
   const turn = await askUs(words, {});
   t.is(turn.status, 200);
-  t.deepEqual(
-    taps.heardBy(words).filter((owner) => owner.startsWith("edge us-1")),
-    ["edge us-1, gRPC"],
-    "the taps work",
-  );
+  const heard = taps.heardBy(words);
+  t.true(heard.includes(`edge ${turn.region}-1, gRPC`), `the taps work: ${heard.join("; ")}`);
 });
 
 test.serial(
