@@ -20,8 +20,14 @@ import {
 } from "../catalogue/model-record.ts";
 import type { EdgeView, Fleet } from "../rollout/fleet.ts";
 
+/**
+ * How long to wait before asking an edge again: a command or its answer may be lost with a link. An
+ * edge answers the same command from the work that it has under way.
+ */
+const ASK_AGAIN_MS = 15_000;
 /** Longest that an edge may take for one set, fetching and opening the candidate included. */
 const EVALUATE_TIMEOUT_MS = 180_000;
+const ASKS_MAX = EVALUATE_TIMEOUT_MS / ASK_AGAIN_MS;
 /** How long to wait for an edge that is ready, and for another one after that failed. */
 const READY_EDGE_WAIT_MS = 60_000;
 const EDGES_TRIED_MAX = 3;
@@ -120,8 +126,9 @@ async function evaluateOn(
   const subject = subjects.evaluate(regionId(region), edgeId(edge.edge));
   const body = toBinary(EvaluateCommandSchema, command);
   const { promise: gone, stop } = untilGone(region, edge.edge, options);
+  const asking = new AbortController();
   try {
-    const answer = options.nats.request(subject, body, EVALUATE_TIMEOUT_MS);
+    const answer = ask(subject, body, asking.signal, options);
     return fromBinary(EvaluateReplySchema, await Promise.race([answer, gone]));
   } catch (thrown) {
     return create(EvaluateReplySchema, {
@@ -131,6 +138,23 @@ async function evaluateOn(
     });
   } finally {
     stop();
+    asking.abort();
+  }
+}
+
+async function ask(
+  subject: string,
+  body: Uint8Array,
+  signal: AbortSignal,
+  { nats }: EvaluationRunOptions,
+): Promise<Uint8Array> {
+  for (let asks = 1; ; asks += 1) {
+    try {
+      return await nats.request(subject, body, ASK_AGAIN_MS);
+    } catch (thrown) {
+      const isLost = asFault(thrown).code === "link-lost";
+      if (!isLost || asks === ASKS_MAX || signal.aborted) throw thrown;
+    }
   }
 }
 

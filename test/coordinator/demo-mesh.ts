@@ -30,6 +30,12 @@ export interface DemoMeshSetup {
   readonly present?: readonly string[];
 }
 
+const EDGES_EACH = 2;
+
+interface EdgeModels {
+  readonly models: readonly { readonly version: string }[];
+}
+
 /** Starts it, with `demo@1` served by every edge; ends with the test. */
 export async function startDemoMesh(t: ExecutionContext, setup: DemoMeshSetup): Promise<DemoMesh> {
   const names = setup.regions ?? ["us", "eu"];
@@ -42,14 +48,16 @@ export async function startDemoMesh(t: ExecutionContext, setup: DemoMeshSetup): 
   t.teardown(() => coordinator.kill());
   const regions: FakeRegion[] = [];
   for (const region of setup.present ?? names) {
-    const edges = [`${region}-1`, `${region}-2`];
+    const edges = Array.from({ length: EDGES_EACH }, (_, n) => `${region}-${n + 1}`);
     const { evaluate } = setup;
     regions.push(await FakeRegion.start({ region, nats: nats.urls(region), edges, evaluate }));
   }
   t.teardown(() => Promise.all(regions.map((region) => region.stop())));
   await publishDemo(coordinator, dir);
-  await eventually("the first version is served at once", () => {
-    return regions.every(({ served }) => served === "demo@1");
+  await eventually("the coordinator sees that every edge serves the first version", async () => {
+    const { edges } = await coordinator.get<{ edges: readonly EdgeModels[] }>("/v1/edges");
+    const ready = edges.filter(({ models }) => models[0]?.version === "demo@1");
+    return ready.length === regions.length * EDGES_EACH;
   });
   return {
     dir,

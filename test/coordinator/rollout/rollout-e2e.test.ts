@@ -13,7 +13,10 @@ import type { FakeRegionSetup } from "../fake-region.ts";
 type Detail = ModelRecord & { readonly lineage: readonly VersionRecord[] };
 
 const DEADLINE_MS = 60_000;
-const gate = { holdMs: 100, patienceMs: 1_000, watchMs: 600_000, live: { samples: 20 } };
+/** Patient enough that a slow machine's callers are heard. */
+const gate = { holdMs: 100, patienceMs: 600_000, watchMs: 600_000, live: { samples: 20 } };
+/** Of a version that nobody calls. */
+const hasty = { ...gate, patienceMs: 1_000 };
 const same: FakeRegionSetup["evaluate"] = (_version, isPublic) => (isPublic ? 98 : 60);
 
 /** A mesh that serves demo@1, with demo@2 published beside it. */
@@ -138,7 +141,7 @@ test("the gate refuses a version that costs one region's private set too much", 
     [],
     "no caller got it",
   );
-  const margin = { ...gate, privateMarginPoints: 30 };
+  const margin = { ...hasty, privateMarginPoints: 30 };
   t.is((await mesh.promote({ gate: margin })).status, 409, "it was rejected");
   t.is((await mesh.promote({ gate: margin, force: true })).status, 202);
   await mesh.reaches("watching");
@@ -146,7 +149,7 @@ test("the gate refuses a version that costs one region's private set too much", 
 
 test("a coordinator killed while canaries try a version goes on from there", async (t) => {
   const mesh = await setUp(t);
-  const slow = { ...gate, patienceMs: 600_000, quietMs: 600_000 };
+  const slow = { ...gate, quietMs: 600_000 };
   await mesh.promote({ gate: slow });
   const before = await mesh.reaches("canary");
   const [canary = ""] = await eventually("an edge tries it", async () => {

@@ -160,7 +160,8 @@ test("a round that costs the public set too much is rejected, and so is serving 
   const harms: FakeRegionSetup["evaluate"] = (version, isPublic) =>
     isPublic ? (numberOf(version) === 1 ? 98 : 92) : 50;
   const mesh = await setUp(t, harms);
-  const { id } = await start(mesh.coordinator, { model: "demo", rounds: 5, params: small });
+  const gate = { refusalsMax: 2 };
+  const { id } = await start(mesh.coordinator, { model: "demo", rounds: 5, params: small, gate });
   const done = await eventually(
     "it stops by itself",
     async () => {
@@ -173,7 +174,10 @@ test("a round that costs the public set too much is rejected, and so is serving 
     done.past.map(({ phase }) => phase),
     ["rejected", "rejected"],
   );
-  t.regex(done.past[0]!.reason, /^home loses 6\.0 points .* \(from 98\.0 to 92\.0\); at most 5 /);
+  t.regex(
+    done.past[0]!.reason,
+    /^home loses 6\.0 points .* \(from 98 of 100 to 92 of 100\); at most 5 /,
+  );
   const model = await mesh.coordinator.get<Detail>("/v1/models/demo");
   t.is(model.served, "demo@1");
   t.deepEqual(

@@ -23,9 +23,13 @@ const version: VersionRecord = {
   ...{ parent: null, origin: { kind: "published" }, training: null, evaluations: [] },
   ...{ verdict: "candidate", reason: "" },
 };
+/** At once in these tests, and 15 s apart elsewhere. */
+const ASKS_MAX = 12;
 const task = { version, examplesMax: 100, keepOpen: true };
 
-type Answer = Partial<EvaluateReply> | "silent" | "gone";
+type Reply = Partial<EvaluateReply>;
+/** "gone" never answers; "lost" does when it is asked again. */
+type Answer = Reply | "silent" | "gone" | { readonly lost: Reply };
 
 function setUp(answers: Record<string, Answer>) {
   const clock = new ManualClock();
@@ -48,8 +52,10 @@ function setUp(answers: Record<string, Answer>) {
       if (command.examplesMax !== 100) throw new Error("the bound did not arrive");
       const answer = answers[edge] ?? "silent";
       if (answer === "gone") return await new Promise<Uint8Array>(() => {});
-      if (answer === "silent") throw new Fault("link-lost", "no answer in time");
-      const { $typeName: _, $unknown: __, ...fields } = answer;
+      const isFirst = asked.filter((one) => one === edge).length === 1;
+      const isLost = answer === "silent" || ("lost" in answer && isFirst);
+      if (isLost) throw new Fault("link-lost", "no answer in time");
+      const { $typeName: _, $unknown: __, ...fields } = "lost" in answer ? answer.lost : answer;
       return toBinary(EvaluateReplySchema, create(EvaluateReplySchema, fields));
     },
   };
@@ -65,7 +71,14 @@ test("the public set is evaluated on the first edge that manages to", async (t) 
   t.deepEqual(await evaluatePublic(task, artifact, options), {
     ...{ dataset: "home", public: true, examples: 50, exact: 49, edges: ["us/c"], counts: [] },
   });
-  t.deepEqual(asked, ["a", "b", "c"]);
+  t.deepEqual([...new Set(asked)], ["a", "b", "c"]);
+  t.is(asked.length, ASKS_MAX + 2, "silence is not taken for ever");
+});
+
+test("an edge is asked again when its answer is lost", async (t) => {
+  const { asked, options } = setUp({ a: { lost: { examples: 10, exact: 9 } }, b: "gone" });
+  t.like(await evaluatePublic(task, artifact, options), { exact: 9, edges: ["us/a"] });
+  t.deepEqual(asked, ["a", "a"]);
 });
 
 test("when no edge manages to, the last one's reason is told", async (t) => {
