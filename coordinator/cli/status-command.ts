@@ -1,6 +1,6 @@
 // `isthmus status`: the mesh at a glance.
+import type { StatusView } from "../api/fleet-routes.ts";
 import type { RolloutProgress } from "../rollout/rollout-progress.ts";
-import type { RoundSuggestion } from "../rounds/schedule/schedules.ts";
 import {
   type Command,
   type CommandScope,
@@ -12,33 +12,6 @@ import { CoordinatorClient } from "./coordinator-client.ts";
 import { findCoordinator } from "./mesh-file.ts";
 import { suggestionText } from "./round-schedule.ts";
 import { table } from "./terminal.ts";
-
-interface Status {
-  readonly nats: string;
-  readonly recordsWaiting: number;
-  readonly desiredRevision: number;
-  readonly regions: readonly {
-    readonly region: string;
-    readonly reachable: boolean;
-    readonly http: string;
-    readonly edges: number;
-    readonly alive: number;
-  }[];
-  readonly models: readonly {
-    readonly model: string;
-    readonly served: string | null;
-    readonly versions: number;
-    readonly rollout: RolloutProgress | null;
-  }[];
-  readonly campaigns: readonly {
-    readonly id: string;
-    readonly phase: string;
-    readonly rounds: number;
-    readonly round?: number;
-    readonly roundPhase?: string;
-  }[];
-  readonly suggestions: readonly RoundSuggestion[];
-}
 
 const path = "isthmus status";
 
@@ -54,7 +27,7 @@ export const statusCommand: Command = {
 async function run(args: readonly string[], scope: CommandScope): Promise<void> {
   const { values } = readArgs(args, path, { ...coordinatorOptions, json: { type: "boolean" } });
   const address = findCoordinator({ ...values, ...scope });
-  const status = await new CoordinatorClient(address, scope.signal).get<Status>("/v1/status");
+  const status = await new CoordinatorClient(address, scope.signal).get<StatusView>("/v1/status");
   const { terminal } = scope;
   if (values.json) {
     terminal.json(status);

@@ -95,13 +95,15 @@ function tried(
 ): RolloutState {
   const { plan, edges, stageSinceMs } = state;
   const isTimeUp = nowMs - stageSinceMs >= STAGE_TIMEOUT_MS;
-  if (edges.length === 0) {
-    if (sight.ready.length > 0) {
-      return { ...withEdges(state, sight, plan.canaryEdges), stageSinceMs: nowMs };
-    }
-    return isTimeUp ? withdraw(state, "no edge was there to try it") : state;
-  }
   const here = edges.filter((edge) => sight.alive.includes(edge));
+  if (here.length === 0) {
+    // Edges that are gone have said nothing of the version: others try it in their stead.
+    const chosen = withEdges(state, sight, Math.max(plan.canaryEdges, edges.length));
+    if (chosen.edges.length > edges.length) {
+      return { ...chosen, stageSinceMs: nowMs, settledMs: null };
+    }
+    return isTimeUp ? withdraw(state, noneServed(edges)) : state;
+  }
   const failed = sight.failed.filter(({ edge }) => here.includes(edge));
   const [first] = failed;
   const isStuck = nowMs - stageSinceMs >= FAILED_AFTER_MS && 2 * failed.length > here.length;
@@ -111,7 +113,7 @@ function tried(
   }
   const serving = here.filter((edge) => sight.serving.includes(edge));
   if (serving.length === 0) {
-    return isTimeUp ? withdraw(state, `none of ${edges.join(", ")} came to serve it`) : state;
+    return isTimeUp ? withdraw(state, noneServed(edges)) : state;
   }
   if (serving.length + failed.length < here.length && !isTimeUp) return state;
   const settledMs = state.settledMs ?? nowMs;
@@ -121,6 +123,11 @@ function tried(
   if (watchedMs < plan.holdMs || isWorthWaiting)
     return state.settledMs === null ? { ...state, settledMs } : state;
   return nextStage(isUnsure ? noteUnsure(state) : state, sight, nowMs);
+}
+
+function noneServed(edges: readonly string[]): string {
+  if (edges.length === 0) return "no edge was there to try it";
+  return `none of ${edges.join(", ")} came to serve it`;
 }
 
 /** Whether there will be enough requests within the patience, as fast as they have come so far. */

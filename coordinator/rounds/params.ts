@@ -8,7 +8,7 @@ export const trainParamsSchema = z.strictObject({
   rank: z.int().min(1).max(256),
   alpha: z.number().positive().max(4096),
   learningRate: z.number().positive().max(1),
-  /** Learning rate of the last round as a share of the first one's; it falls evenly. */
+  /** Learning rate of the last round as a share of the first one's; in between, geometrically. */
   finalRateShare: z.number().min(0.01).max(1),
   /** Optimizer steps of one edge in one round. */
   steps: z.int().min(1).max(10_000),

@@ -79,13 +79,13 @@ export function offerOf(
 }
 
 /**
- * It falls evenly over the rounds, and further with each that the gate refused: the same steps
- * from the same start would only be refused again.
+ * It falls by the same factor from each round to the next, and further with each that the gate
+ * refused: the same steps from the same start would only be refused again.
  */
 function learningRateOf({ params, rounds, past }: CampaignState, number: number): number {
   const done = rounds > 1 ? (number - 1) / (rounds - 1) : 0;
   const refused = past.filter(({ phase }) => phase === "rejected").length;
-  const share = (1 - (1 - params.finalRateShare) * done) * REFUSED_RATE_SHARE ** refused;
+  const share = params.finalRateShare ** done * REFUSED_RATE_SHARE ** refused;
   return params.learningRate * share;
 }
 

@@ -79,10 +79,9 @@ function writeData(): void {
   writeExamples(fileOf("replay.jsonl"), makeHomeReplay(Number(values.replay)));
 }
 
-/** Linear from 1 in the first round to the last round's share. */
+/** From 1 in the first round to the last round's share, by the same factor each round. */
 function roundShare(round: number): number {
-  const last = Number(values["last-round-share"]);
-  return 1 - (1 - last) * (round / Math.max(1, rounds - 1));
+  return Number(values["last-round-share"]) ** (round / Math.max(1, rounds - 1));
 }
 
 async function trainEdge(

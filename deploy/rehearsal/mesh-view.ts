@@ -1,22 +1,8 @@
 // The mesh as an operator sees it from outside, over the ports that the containers publish.
+import type { StatusView } from "../../coordinator/api/fleet-routes.ts";
 import { publishedPorts } from "../compose/published-ports.ts";
 
 const ANSWER_MAX_MS = 2000;
-
-export interface MeshStatus {
-  readonly regions: readonly {
-    readonly region: string;
-    readonly reachable: boolean;
-    readonly edges: number;
-    readonly alive: number;
-  }[];
-  readonly models: readonly {
-    readonly model: string;
-    readonly served: string | null;
-    readonly versions: number;
-    readonly rollout: { readonly serving: readonly string[] } | null;
-  }[];
-}
 
 interface RegionView {
   /** Those that answer now, and which of them has the lease. */
@@ -39,8 +25,8 @@ export async function ask<T>(host: string, path: string): Promise<T | undefined>
   }
 }
 
-export function meshStatus(): Promise<MeshStatus | undefined> {
-  return ask<MeshStatus>("coordinator", "/v1/status");
+export function meshStatus(): Promise<StatusView | undefined> {
+  return ask<StatusView>("coordinator", "/v1/status");
 }
 
 /** Which of a region's instances has the lease, as one of them says. */
@@ -57,7 +43,7 @@ export async function edgeStatus(regionHost: string, edge: string): Promise<stri
 
 /** What is missing for the mesh to be whole, or null. */
 export function missingOf(
-  status: MeshStatus | undefined,
+  status: StatusView | undefined,
   shape: { readonly regions: readonly string[]; readonly edges: number },
 ): string | null {
   if (status === undefined) return "the coordinator doesn't answer";

@@ -79,6 +79,7 @@ async function follow(begun: CampaignState): Promise<Ended> {
   let campaign = begun;
   const path = `/v1/campaigns/${begun.id}`;
   for await (const state of coordinator.follow<CampaignState>(`${path}/events`)) campaign = state;
+  if (campaign.past.length === 0) throw new Error(`no round was run: ${campaign.reason}`);
   const round = await coordinator.get<RoundState>(`${path}/rounds/1`);
   const { lineage } = await coordinator.get<{ lineage: VersionRecord[] }>(`/v1/models/${MODEL}`);
   const origin = lineage.find(({ version }) => version === round.version)?.origin;

@@ -10,7 +10,7 @@ import {
   type Started,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { createClient, messagesOf } from "../../runtime/grpc/bridge.ts";
-import { openChannel } from "../../runtime/grpc/channel.ts";
+import { type KeepaliveMs, openChannel } from "../../runtime/grpc/channel.ts";
 
 export {
   chatRequest,
@@ -44,12 +44,15 @@ export function isWholeList(text: string): boolean {
   return known.length === LIST_ITEMS && colors.length === LIST_ITEMS;
 }
 
+/** A plain caller's: the mesh's own would take an edge for dead that a busy machine holds up. */
+const callerKeepalive: KeepaliveMs = { timeMs: 10_000, timeoutMs: 20_000 };
+
 /** Streams through the gRPC door of one edge or gateway. */
 export function grpcDoor(
   address: string,
   requestOf: (prompt: string) => GenerateRequest = chatRequest,
 ): { open: OpenStream; close(): void } {
-  const channel = openChannel(address);
+  const channel = openChannel(address, callerKeepalive);
   const client = createClient(Inference, channel);
   return {
     open: (prompt) => messagesOf(client.generate(requestOf(prompt))),

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { StatusView } from "../../coordinator/api/fleet-routes.ts";
 import { type MeshShape, portSpan } from "../../deploy/local/layout.ts";
 import { type MeshHandle, type MeshOptions, startMesh } from "../../deploy/local/mesh.ts";
 import type { RoleOverrides } from "../../deploy/local/role-config.ts";
@@ -56,6 +57,12 @@ export async function startTestMesh(options: TestMeshOptions = {}): Promise<Test
     if (name === "coordinator") return handle.layout.coordinator[kind];
     throw new Error(`the mesh has no ${name}`);
   };
+  const edges = regions.length * shape.edges;
+  await eventually(`all ${edges} edges are known to be ready`, async () => {
+    // The coordinator knows it from the regions: their gateways route to these edges by then.
+    const { models } = await jsonOf<StatusView>(`${address("coordinator", "http")}/v1/status`);
+    return models.length > 0 && models.every(({ rollout }) => rollout?.serving.length === edges);
+  });
   const isReady = async (name: string) => (await fetch(`${address(name, "http")}/readyz`)).ok;
   return {
     handle,
@@ -67,8 +74,8 @@ export async function startTestMesh(options: TestMeshOptions = {}): Promise<Test
     },
     async sees(region, readyEdges) {
       await eventually(`${region} sees ${readyEdges} ready edges`, async () => {
-        const answer = await fetch(`${address(region, "http")}/v1/region`);
-        const summary = (await answer.json()) as { edges?: { status: string }[] };
+        const url = `${address(region, "http")}/v1/region`;
+        const summary = await jsonOf<{ edges?: { status: string }[] }>(url);
         const ready = (summary.edges ?? []).filter(({ status }) => status === "ready");
         return ready.length === readyEdges;
       });
@@ -79,4 +86,8 @@ export async function startTestMesh(options: TestMeshOptions = {}): Promise<Test
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+async function jsonOf<T>(url: string): Promise<T> {
+  return (await (await fetch(url)).json()) as T;
 }

@@ -140,6 +140,17 @@ test("a version that most of its edges can't serve is withdrawn, with the edge's
   t.is(stepRollout(settled, sight(most, failed), startMs + 60_000).phase, "watching");
 });
 
+test("when the canary dies another edge tries the version in its stead", (t) => {
+  const canary = stepRollout(begun(), sight([]), startMs);
+  t.deepEqual(canary.edges, ["eu/1"]);
+  const left = all.slice(1);
+  const instead = stepRollout(canary, sight([], { alive: left, ready: left }), startMs + 5);
+  t.like(instead, { phase: "canary", stageSinceMs: startMs + 5, settledMs: null });
+  t.deepEqual(instead.edges, ["eu/1", "eu/2"]);
+  const settled = stepRollout(instead, sight(["eu/2"], { alive: left, ready: left }), startMs + 9);
+  t.is(settled.settledMs, startMs + 9);
+});
+
 test("edges that leave are not waited for, and without any the version is withdrawn", (t) => {
   const wave: RolloutState = { ...begun(), phase: "wave", stage: 1, edges: ["eu/1", "us/1"] };
   const alone = { alive: ["us/1"], ready: ["us/1"] };

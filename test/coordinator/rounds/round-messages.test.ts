@@ -39,10 +39,10 @@ function offer(number: number, rounds: number, finalRateShare = 0.2, before: Pas
 const rateOf = (number: number, rounds: number, share?: number) =>
   Number(offer(number, rounds, share).params?.learningRate.toFixed(6));
 
-test("the learning rate falls evenly from the first round to its share in the last", (t) => {
+test("the learning rate falls by one factor a round, to its share in the last", (t) => {
   t.deepEqual(
-    [1, 2, 3, 4, 5].map((number) => rateOf(number, 5)),
-    [0.01, 0.008, 0.006, 0.004, 0.002],
+    [1, 2, 3, 4, 5].map((number) => rateOf(number, 5, 1 / 16)),
+    [0.01, 0.005, 0.0025, 0.00125, 0.000625],
   );
   t.is(rateOf(1, 1), 0.01, "a single round trains at the full rate");
   t.is(rateOf(5, 5, 1), 0.01, "a share of 1 keeps it");
