@@ -3,6 +3,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 const DEADLINE_MS = 40_000;
 const EVERY_MS = 25;
+/** Characters of the last error that the failure tells. */
+const TOLD_MAX = 2000;
 
 /**
  * Asks `probe` until it returns something truthy, and returns that. A probe that throws counts as
@@ -23,7 +25,10 @@ export async function eventually<T>(
     } catch (error) {
       cause = error;
     }
-    if (performance.now() > endMs) throw new Error(`not in ${deadlineMs} ms: ${claim}`, { cause });
+    if (performance.now() > endMs) {
+      const last = cause instanceof Error ? `; last: ${cause.message.slice(0, TOLD_MAX)}` : "";
+      throw new Error(`not in ${deadlineMs} ms: ${claim}${last}`, { cause });
+    }
     await delay(EVERY_MS);
   }
 }
