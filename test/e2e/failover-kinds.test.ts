@@ -26,7 +26,7 @@ import { startTestMesh, type TestMesh } from "./test-mesh.ts";
 /** How many streams must be midway on one edge before the blow falls on it. */
 const MIDWAY = 2;
 /** Blows dealt before a test gives up on finding the streams that it wants midway. */
-const ATTEMPTS_MAX = 4;
+const ATTEMPTS_MAX = 10;
 const OTHER_BASE = fileURLToPath(
   new URL("../../deploy/demo-model/commands-q4_0.gguf", import.meta.url),
 );
@@ -63,11 +63,14 @@ function proveLists(t: ExecutionContext, records: readonly StreamRecord[]): void
 
 const moved = (records: readonly StreamRecord[]) => movedOf(records).length;
 
-/** One chat request for two choices through the gateway's HTTP door; how often either moved. */
+/**
+ * One chat request for two choices through the gateway's HTTP door; how often either moved. Those
+ * that stream are in `midway`.
+ */
 async function runChoices(
   t: ExecutionContext,
   prompt: string,
-  onBegun: () => void,
+  midway: Set<string>,
 ): Promise<number> {
   const openai = new OpenAI({ baseURL: `${mesh.http("us")}/v1`, apiKey: "none", maxRetries: 0 });
   const stream = await openai.chat.completions.create({
@@ -86,9 +89,13 @@ async function runChoices(
   let moves = 0;
   for await (const chunk of stream) {
     for (const { index, delta, finish_reason } of chunk.choices) {
-      if (texts[index] === "" && delta.content) onBegun();
       texts[index] += delta.content ?? "";
-      if (finish_reason !== null) reasons.push(finish_reason);
+      const choice = `${prompt} ${index}`;
+      if (finish_reason === null) midway.add(choice);
+      else {
+        midway.delete(choice);
+        reasons.push(finish_reason);
+      }
     }
     const { isthmus } = chunk as { isthmus?: { moves?: unknown[] } };
     moves += isthmus?.moves?.length ?? 0;
@@ -110,17 +117,13 @@ test.serial(
     for (let attempt = 1; Object.values(movedKinds).includes(0); attempt += 1) {
       if (attempt > ATTEMPTS_MAX)
         return t.fail(`not all kinds moved: ${JSON.stringify(movedKinds)}`);
-      let begun = 0;
+      const midway = new Set<string>();
       const kill = (edge: string) => void mesh.handle.kill(edge, "SIGKILL");
-      const blow = strikeOnce(MIDWAY, kill, () => begun >= MIDWAY);
+      const blow = strikeOnce(MIDWAY, kill, () => midway.size >= MIDWAY);
       const [first, second, ...choices] = await Promise.all([
         runStreams(greedy.open, prompts(4), blow.onEvent),
         runStreams(sampled.open, prompts(4), blow.onEvent),
-        ...prompts(4).map((prompt) =>
-          runChoices(t, prompt, () => {
-            begun += 1;
-          }),
-        ),
+        ...prompts(4).map((prompt) => runChoices(t, prompt, midway)),
       ]);
       if (blow.edge !== "") await mesh.revive(blow.edge);
       await mesh.sees("us", 2);
