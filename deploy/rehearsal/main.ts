@@ -105,9 +105,14 @@ function tell(report: RehearsalReport, { json }: Options): void {
     "",
     markdownTable(costs),
     "",
-    ...(missed.length === 0 ? ["nothing acknowledged was lost, every stream is complete"] : missed),
+    ...(missed.length === 0 ? [allIsWell(streams - complete)] : missed),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+function allIsWell(fell: number): string {
+  const but = fell === 0 ? "" : ` but ${fell} whose own door was killed`;
+  return `nothing acknowledged was lost, every stream is complete${but}`;
 }
 
 async function keepLogs(docker: Docker, say: (line: string) => void): Promise<void> {

@@ -60,6 +60,18 @@ test("a link that passes carries bytes and ends both ways, whatever their sizes"
   await eventually("no connection is left", () => set.link.connections === 0);
 });
 
+test("who doesn't go this way is reset, and none of it arrives", async (t) => {
+  using server = await startHeardServer();
+  const admits = (first: Buffer) => first.toString() === "us";
+  await using link = await LinkProxy.listen({ target: server.address, admits });
+  const [stranger, known] = [await dial(link.address), await dial(link.address)];
+  stranger.on("error", () => {}).write("eu");
+  known.write("us");
+  await eventually("the known one is heard", () => server.heard.some(({ text }) => text === "us"));
+  await eventually("the stranger is reset", () => stranger.destroyed);
+  t.false(server.heard.some(({ text }) => text.includes("eu")));
+});
+
 test("a black hole holds bytes and ends, and delivers them when it is over", async (t) => {
   await using set = await laid();
   const { client, server, received } = await pair(set);

@@ -36,12 +36,15 @@ export interface LinkProxyOptions {
   readonly clock?: Clock;
   /** Draws the jitter. Default: none. */
   readonly random?: Random;
+  /** Whether who begins with these bytes goes this way; others are reset. Default: all do. */
+  readonly admits?: (first: Buffer) => boolean;
 }
 
 export class LinkProxy implements AsyncDisposable {
   readonly target: string;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #admits: (first: Buffer) => boolean;
   readonly #held = new HeldBytes(HELD_BYTES_MAX);
   readonly #server: Server;
   readonly #connections = new Set<RelayedConnection>();
@@ -51,9 +54,10 @@ export class LinkProxy implements AsyncDisposable {
 
   private constructor(options: LinkProxyOptions) {
     this.target = options.target;
-    const { clock = systemClock, random = () => 0 } = options;
+    const { clock = systemClock, random = () => 0, admits = () => true } = options;
     this.#clock = clock;
     this.#random = random;
+    this.#admits = admits;
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) =>
       this.#accept(socket),
     );
@@ -132,6 +136,9 @@ export class LinkProxy implements AsyncDisposable {
       socket.resetAndDestroy();
       return;
     }
+    socket.once("data", (first: Buffer) => {
+      if (!this.#admits(first)) connection.reset();
+    });
     const connection = new RelayedConnection({
       near: socket,
       target: this.target,

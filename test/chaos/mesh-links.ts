@@ -21,7 +21,8 @@ export async function layLinks(shape: MeshShape, random: Random): Promise<MeshLi
   const ways = meshWays(meshLayout(shape)).filter(({ kind }) => kind !== "http");
   const byEnds = new Map<string, LinkProxy>();
   const laying = ways.map(async (way) => {
-    const link = await LinkProxy.listen({ target: way.address, random });
+    const admits = (first: Buffer) => way.kind !== "gateway" || isFrom(way.fromSite, first);
+    const link = await LinkProxy.listen({ target: way.address, random, admits });
     byEnds.set(`${way.from} ${way.to}`, link);
     return [way, link.address] as const;
   });
@@ -37,4 +38,13 @@ export async function layLinks(shape: MeshShape, random: Random): Promise<MeshLi
       await Promise.all([...byEnds.values()].map((link) => link.close()));
     },
   };
+}
+
+/**
+ * Whether a nats-server that begins so is that site's. Servers tell each other by which addresses
+ * they reach a third one, and go there themselves once their own way is broken.
+ */
+function isFrom(site: string, first: Buffer): boolean {
+  const name = /"gateway":"([^"]*)"/.exec(first.toString("latin1"))?.[1];
+  return name === undefined || name === site;
 }

@@ -85,7 +85,8 @@ for (const doing of ["blackHole", "cut"] as const) {
       for (const region of REGIONS) {
         const turn = await ask(region);
         t.is(turn.status, 200);
-        t.is(turn.region, region);
+        // The others may relieve each other; whoever is alone serves alone.
+        t.is(turn.region === "us", region === "us", turn.region);
       }
       t.is((await chat(at("us"), [said("lock it")], { session })).status, 200);
       t.is((await chat(at("eu"), [said("close it")], { session })).status, 200);
