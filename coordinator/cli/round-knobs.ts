@@ -9,8 +9,11 @@ import { UsageError } from "./usage-error.ts";
 export interface Knob {
   /** Section of the request, and the field in it; a path into it where the field is nested. */
   readonly to: readonly [section: string, ...field: string[]];
-  /** `seconds` are milliseconds in the request, `duration` (6h, 90s) as well; a `flag` is true. */
-  readonly kind: "number" | "text" | "flag" | "seconds" | "duration";
+  /**
+   * `seconds` are milliseconds in the request, `duration` (6h, 90s) as well; a `flag` is true;
+   * `numbers` stand between commas, and a single one is itself.
+   */
+  readonly kind: "number" | "numbers" | "text" | "flag" | "seconds" | "duration";
   /** What the value stands for in the help, e.g. N. */
   readonly value?: string;
   readonly help: string;
@@ -208,6 +211,10 @@ function knobValue(
       return given;
     case "number":
       return numberOption(path, name, given);
+    case "numbers": {
+      const numbers = given?.split(",").map((one) => numberOption(path, name, one.trim()));
+      return numbers?.length === 1 ? numbers[0] : numbers;
+    }
     case "seconds": {
       const seconds = numberOption(path, name, given);
       return seconds === undefined ? undefined : seconds * 1000;

@@ -59,8 +59,9 @@ function planLines(campaign: CampaignState): string[] {
 /** E.g. "deltas: robust, LoRA: stack, server: fedadam at 0.1". */
 function strategyText({ strategy, privacy }: CampaignState): string {
   const { combine, lora } = rulesOf({ strategy, privacy });
-  const { server, learningRate } = serverOf(strategy);
-  return `deltas: ${combine.combine}, LoRA: ${lora}, server: ${server} at ${learningRate}`;
+  const { server, learningRate } = serverOf(strategy, 1);
+  const rate = Array.isArray(strategy.lr) ? strategy.lr.join(", then ") : learningRate;
+  return `deltas: ${combine.combine}, LoRA: ${lora}, server: ${server} at ${rate}`;
 }
 
 function showRound(round: RoundState, { terminal }: CommandScope): void {

@@ -6,7 +6,7 @@ import type { Knob } from "./round-knobs.ts";
 
 export const strategyKnobs: Readonly<Record<string, Knob>> = {
   strategy: knob("server", "text", "NAME", `${listed(serverOptimizers)} (fedavg)`),
-  lr: knob("lr", "number", "X", "the server's learning rate (the strategy's own)"),
+  lr: knob("lr", "numbers", "X,...", "the server's learning rate, by round (the strategy's own)"),
   momentum: knob("momentum", "number", "X", "of fedavgm and nesterov (0.9)"),
   beta1: knob("beta1", "number", "X", "of fedadam and fedyogi (0.9), fedadagrad (0)"),
   beta2: knob("beta2", "number", "X", "of fedadam and fedyogi (0.99)"),

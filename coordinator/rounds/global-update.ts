@@ -45,7 +45,7 @@ export interface GlobalUpdate {
 
 /** Faults: `invalid-argument` when the partials don't fit each other or the start. */
 export async function updateGlobal(input: GlobalUpdateInput): Promise<GlobalUpdate> {
-  const plan = serverOf(input.campaign.strategy);
+  const plan = serverOf(input.campaign.strategy, input.round.number);
   const merged = keepFrozen(input, await meanOf(input, plan));
   // FedAvg over stacks has gone its way in products. At rate 1 it is the mean itself, with nothing
   // lost to a detour over differences.

@@ -36,10 +36,11 @@ const help = `Usage: npm run demo:federated -- [options]
 Takes about 15 minutes on two cores.
 
   --rounds N          (default 5)
-  --steps N           of each edge in each round        (default 100)
+  --steps N           of each edge in each round        (default 80)
   --learning-rate R   (default 4e-3)
-  --final-rate-share X  learning rate of the last round against it (default 0.2)
-  --server-rate R     how far each round goes towards the mean of its edges, or beyond (default 1)
+  --final-rate-share X  learning rate of the last round against it (default 0.1)
+  --server-rates R,...  how far each round goes towards the mean of its edges, or beyond; the last
+                      for all that follow (default 1.75,1.25,1)
   --rank N            of the adapter                    (default 16)
   --batch N           (default 8)
   --svg FILE          (default federated.svg)
@@ -49,10 +50,10 @@ Takes about 15 minutes on two cores.
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
-    steps: { type: "string", default: "100" },
+    steps: { type: "string", default: "80" },
     "learning-rate": { type: "string", default: "4e-3" },
-    "final-rate-share": { type: "string", default: "0.2" },
-    "server-rate": { type: "string", default: "1" },
+    "final-rate-share": { type: "string", default: "0.1" },
+    "server-rates": { type: "string", default: "1.75,1.25,1" },
     rank: { type: "string", default: "16" },
     batch: { type: "string", default: "8" },
     svg: { type: "string", default: "federated.svg" },
@@ -67,7 +68,7 @@ if (values.help) {
 }
 const rounds = Number(values.rounds);
 const steps = Number(values.steps);
-const serverRate = Number(values["server-rate"]);
+const serverRates = values["server-rates"].split(",").map(Number);
 const params = {
   steps,
   learningRate: Number(values["learning-rate"]),
@@ -102,7 +103,7 @@ async function runRounds(mesh: TestMesh): Promise<CampaignState> {
   const coordinator = new CoordinatorClient(mesh.http("coordinator"), new AbortController().signal);
   let told = 0;
   const order = {
-    ...{ rounds, params, strategy: { lr: serverRate } },
+    ...{ rounds, params, strategy: { lr: serverRates } },
     pace: { deadlineMs: ROUND_DEADLINE_MS },
   };
   const campaign = await followCampaign(coordinator, order, ({ past }) => {
@@ -132,7 +133,7 @@ async function averagedCourse(mesh: TestMesh, campaign: CampaignState, scratch: 
     }
     const averaged = await averageFactorsOf(layout, campaign.id, number, {
       start,
-      rate: serverRate,
+      rate: serverRates[Math.min(number, serverRates.length) - 1] ?? 1,
     });
     course.push(await evaluate(averaged, join(scratch, `averaged-${number}.gguf`)));
     if (record?.verdict === "accepted") start = merged;

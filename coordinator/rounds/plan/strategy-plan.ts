@@ -9,7 +9,9 @@ import {
 import { BUFFER_DEFAULT } from "../../../sync/strategy/staleness-weight.ts";
 import { combineRules } from "../../../sync/strategy/tier-verdict.ts";
 import { loraModes, type RoundRule } from "../../../sync/strategy/wire-rule.ts";
+import { ROUNDS_MAX } from "../params.ts";
 
+const rateSchema = z.number().positive().max(100);
 const shareSchema = z.number().min(0).lt(1);
 
 /**
@@ -20,8 +22,14 @@ const shareSchema = z.number().min(0).lt(1);
  */
 export const strategyPlanSchema = z.strictObject({
   server: z.enum(serverOptimizers).default("fedavg"),
-  /** null: the optimizer's own default, e.g. 1 for FedAvg and 0.1 for FedAdam. */
-  lr: z.number().positive().max(100).nullable().default(null),
+  /**
+   * One for all rounds, or one for each, the last for all that follow. null: the optimizer's own
+   * default, e.g. 1 for FedAvg and 0.1 for FedAdam.
+   */
+  lr: z
+    .union([rateSchema, z.array(rateSchema).min(1).max(ROUNDS_MAX)])
+    .nullable()
+    .default(null),
   momentum: shareSchema.nullable().default(null),
   beta1: shareSchema.nullable().default(null),
   beta2: shareSchema.nullable().default(null),
@@ -65,12 +73,13 @@ export function ruleOf(plan: StrategyPlan, { masked, noised }: StrategySurroundi
   return { combine: { combine, byzantine, trimShare, normBound }, lora };
 }
 
-/** The server's optimizer, with what was left open at its own defaults. */
-export function serverOf(plan: StrategyPlan): ServerPlan {
+/** The server's optimizer in a round, from 1, with what was left open at its own defaults. */
+export function serverOf(plan: StrategyPlan, round: number): ServerPlan {
   const own = serverDefaults[plan.server];
+  const rate = Array.isArray(plan.lr) ? plan.lr[Math.min(round, plan.lr.length) - 1] : plan.lr;
   return {
     server: plan.server,
-    learningRate: plan.lr ?? own.learningRate,
+    learningRate: rate ?? own.learningRate,
     momentum: plan.momentum ?? own.momentum,
     beta1: plan.beta1 ?? own.beta1,
     beta2: plan.beta2 ?? own.beta2,

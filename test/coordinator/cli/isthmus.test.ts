@@ -53,7 +53,7 @@ test("an operator publishes, rolls out, trains, watches and rolls back", async (
     ["eu-1", "eu-2"],
   );
 
-  const knobs = ["--rank", "2", "--alpha", "4"];
+  const knobs = ["--rank", "2", "--alpha", "4", "--lr", "1.5,1"];
   const rounds = await isthmus(cwd, "rounds", "start", "demo", "--wait", "--rounds", "2", ...knobs);
   t.is(rounds.code, 0, rounds.err);
   t.regex(rounds.out, /^before: home 97 %, dialect-eu 2 %, dialect-us 2 %$/m);
@@ -67,6 +67,8 @@ test("an operator publishes, rolls out, trains, watches and rolls back", async (
   const ended = JSON.parse((await isthmus(cwd, "rounds", "ls", "--json")).out) as CampaignState[];
   const shown = await isthmus(cwd, "rounds", "show", ended[0]!.id, "2");
   t.regex(shown.out, /^us +us-2 +included +10 /m);
+  const plan = await isthmus(cwd, "rounds", "show", ended[0]!.id);
+  t.regex(plan.out, /server: fedavg at 1\.5, then 1$/m);
 
   const lineage = await isthmus(cwd, "models", "ls", "demo");
   t.regex(lineage.out, /^demo@3 \* +demo@2 +demo-\d+ round 2, 4 edges +accepted/m);
@@ -119,6 +121,7 @@ test("a wrong command line is told in one line, with the way out, and exits with
     ],
     [["models", "publish", "m"], /^isthmus models publish: --file is missing\n/],
     [["rounds", "start", "m", "--rounds", "x"], /--rounds must be a number, not "x"/],
+    [["rounds", "start", "m", "--lr", "1,x"], /--lr must be a number, not "x"/],
     [["status", "--colour"], /^isthmus status: Unknown option '--colour'\n/],
     [["status", "now"], /^isthmus status: unexpected now\n/],
     [["status", "--coordinator", "ftp://x"], /--coordinator must be http:\/\/host:port/],

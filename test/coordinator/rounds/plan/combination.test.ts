@@ -15,7 +15,7 @@ test("a plan that says nothing holds: robust, stacked, FedAvg at rate 1", (t) =>
   const plan = planOf({});
   t.is(planRefusal(plan), null);
   t.like(rulesOf(plan), { lora: "stack", combine: { combine: "robust", trimShare: 0.2 } });
-  t.deepEqual(serverOf(plan.strategy), serverDefaults.fedavg);
+  t.deepEqual(serverOf(plan.strategy, 1), serverDefaults.fedavg);
 });
 
 test("under masks and noise what is left open becomes sums", (t) => {
@@ -93,10 +93,21 @@ test("asynchronous rounds exclude masks and another goal", (t) => {
 
 test("what an operator sets goes over an optimizer's own default", (t) => {
   const { strategy } = planOf({ strategy: { server: "fedyogi", tau: 0.5 } });
-  t.deepEqual(serverOf(strategy), { ...serverDefaults.fedyogi, tau: 0.5 });
+  t.deepEqual(serverOf(strategy, 1), { ...serverDefaults.fedyogi, tau: 0.5 });
 });
 
 test("unknown strategies and keys are errors", (t) => {
   t.throws(() => planOf({ strategy: { server: "adam" } }));
   t.throws(() => planOf({ strategy: { sever: "fedadam" } }));
+});
+
+test("a server's rate may be one for all rounds, or one for each", (t) => {
+  const rates = (lr: number | number[]) => {
+    const { strategy } = planOf({ strategy: { lr } });
+    return [1, 2, 3, 9].map((round) => serverOf(strategy, round).learningRate);
+  };
+  t.deepEqual(rates(0.5), [0.5, 0.5, 0.5, 0.5]);
+  t.deepEqual(rates([1.75, 1.25, 1]), [1.75, 1.25, 1, 1]);
+  t.throws(() => rates([]));
+  t.throws(() => rates([1, 0]));
 });
