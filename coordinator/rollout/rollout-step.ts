@@ -13,6 +13,9 @@ export const FAILED_AFTER_MS = 10_000;
 /** Edges that are still on the way then are not waited for. */
 export const STAGE_TIMEOUT_MS = 120_000;
 
+/** Times that canaries are chosen, the first one included. */
+const CANARY_TRIES_MAX = 3;
+
 /** The fleet as the regions tell it. */
 export interface RolloutSight {
   /** `<region>/<edge>` of every living edge. */
@@ -97,9 +100,11 @@ function tried(
   const isTimeUp = nowMs - stageSinceMs >= STAGE_TIMEOUT_MS;
   const here = edges.filter((edge) => sight.alive.includes(edge));
   if (here.length === 0) {
-    // Edges that are gone have said nothing of the version: others try it in their stead.
-    const chosen = withEdges(state, sight, Math.max(plan.canaryEdges, edges.length));
-    if (chosen.edges.length > edges.length) {
+    // A canary that is gone has hardly said anything: others try the version in its stead. But not
+    // one after another without end, for it may be the version that ends them.
+    const mayChoose = state.stage === 0 && edges.length < CANARY_TRIES_MAX * plan.canaryEdges;
+    if (mayChoose && sight.ready.some((edge) => !edges.includes(edge))) {
+      const chosen = withEdges(state, sight, plan.canaryEdges);
       return { ...chosen, stageSinceMs: nowMs, settledMs: null };
     }
     return isTimeUp ? withdraw(state, noneServed(edges)) : state;

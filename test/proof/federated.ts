@@ -33,7 +33,7 @@ const ROUND_DEADLINE_MS = 3_600_000;
 
 const help = `Usage: npm run demo:federated -- [options]
 
-Takes about 15 minutes on two cores.
+Takes about 10 minutes on two cores.
 
   --rounds N          (default 5)
   --steps N           of each edge in each round        (default 80)

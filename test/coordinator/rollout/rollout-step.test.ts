@@ -140,15 +140,24 @@ test("a version that most of its edges can't serve is withdrawn, with the edge's
   t.is(stepRollout(settled, sight(most, failed), startMs + 60_000).phase, "watching");
 });
 
-test("when the canary dies another edge tries the version in its stead", (t) => {
+test("when the canary dies another edge tries the version in its stead, twice at most", (t) => {
+  const without = (gone: number) => ({ alive: all.slice(gone), ready: all.slice(gone) });
   const canary = stepRollout(begun(), sight([]), startMs);
   t.deepEqual(canary.edges, ["eu/1"]);
-  const left = all.slice(1);
-  const instead = stepRollout(canary, sight([], { alive: left, ready: left }), startMs + 5);
-  t.like(instead, { phase: "canary", stageSinceMs: startMs + 5, settledMs: null });
-  t.deepEqual(instead.edges, ["eu/1", "eu/2"]);
-  const settled = stepRollout(instead, sight(["eu/2"], { alive: left, ready: left }), startMs + 9);
+  const second = stepRollout(canary, sight([], without(1)), startMs + 5);
+  t.like(second, { phase: "canary", stageSinceMs: startMs + 5, settledMs: null });
+  t.deepEqual(second.edges, ["eu/1", "eu/2"]);
+  const settled = stepRollout(second, sight(["eu/2"], without(1)), startMs + 9);
   t.is(settled.settledMs, startMs + 9);
+  const third = stepRollout(settled, sight([], without(2)), startMs + 20);
+  t.like(third, { stageSinceMs: startMs + 20, settledMs: null });
+  t.deepEqual(third.edges, ["eu/1", "eu/2", "us/1"]);
+  // It may be the version that ends them: the last edge doesn't get it.
+  const atEnd = startMs + 20 + STAGE_TIMEOUT_MS;
+  t.is(stepRollout(third, sight([], without(3)), atEnd - 1), third);
+  const lost = stepRollout(third, sight([], without(3)), atEnd);
+  t.is(lost.phase, "withdrawing");
+  t.regex(lost.reason, /^none of eu\/1, eu\/2, us\/1 came/);
 });
 
 test("edges that leave are not waited for, and without any the version is withdrawn", (t) => {
