@@ -4,10 +4,10 @@ import type { StreamLog } from "../../deploy/load/stream-log.ts";
 import type { ScoreResponse } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { FinishReason, Inference } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { createClient } from "../../runtime/grpc/bridge.ts";
-import { openChannel } from "../../runtime/grpc/channel.ts";
 import { metadataNumber } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
 import { EPSILON_LOGITS } from "../e2e/stream-set.ts";
+import { plainChannel } from "../support/plain-channel.ts";
 
 export const DEMO_MODEL = join(import.meta.dirname, "../../deploy/demo-model/commands-q8_0.gguf");
 
@@ -28,7 +28,7 @@ export async function auditStreams(
   address: string,
 ): Promise<AuditVerdict> {
   const endOfText = endTokenOf(DEMO_MODEL);
-  const channel = openChannel(address);
+  const channel = plainChannel(address);
   const judge = createClient(Inference, channel);
   const judged = new Map<string, Promise<ScoreResponse>>();
   const free = logs.filter(({ question }) => question.isFree);

@@ -13,10 +13,10 @@ import { TrainProgressSchema } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { edgeId, regionId } from "../../proto/ids.ts";
 import { subjects } from "../../proto/subjects.ts";
 import { createClient } from "../../runtime/grpc/bridge.ts";
-import { openChannel } from "../../runtime/grpc/channel.ts";
 import { connectNats } from "../../runtime/nats/connection.ts";
 import { openVocabulary } from "../edge-node/drift/vocabulary.ts";
 import { eventually } from "../support/eventually.ts";
+import { plainChannel } from "../support/plain-channel.ts";
 import { leaksIn, type Secret } from "../support/text-traces.ts";
 import { tapWires, type WireTaps } from "../support/wire-tap.ts";
 import { startTestMesh, type TestMesh } from "./test-mesh.ts";
@@ -200,7 +200,7 @@ test.serial(
     t.true(suggestion.edges[0]!.score > suggestion.edges[0]!.threshold);
     const metrics = await (await fetch(`${mesh.http("us")}/metrics`)).text();
     t.regex(metrics, /^isthmus_drift_edges\{[^}]*model="commands"[^}]*\} 1$/m);
-    const channel = openChannel(mesh.grpc("us"));
+    const channel = plainChannel(mesh.grpc("us"));
     const { regions } = await createClient(Discovery, channel).getTopology({});
     channel.close();
     const drifting = regions.flatMap(({ edges }) =>

@@ -1,6 +1,5 @@
 // Many streams at once through one door, a disturbance in their midst, and the proof afterwards:
 // complete, each token once, and each the model's argmax given what was delivered.
-import { Client, credentials } from "@grpc/grpc-js";
 import type { ExecutionContext } from "ava";
 import { chatRequest, LIST_ITEMS } from "../../deploy/load/demo-requests.ts";
 import {
@@ -11,7 +10,7 @@ import {
   type Started,
 } from "../../proto/gen/isthmus/v1/inference_pb.ts";
 import { createClient, messagesOf } from "../../runtime/grpc/bridge.ts";
-import { openChannel } from "../../runtime/grpc/channel.ts";
+import { plainChannel } from "../support/plain-channel.ts";
 
 export {
   chatRequest,
@@ -45,16 +44,12 @@ export function isWholeList(text: string): boolean {
   return known.length === LIST_ITEMS && colors.length === LIST_ITEMS;
 }
 
-/**
- * Streams through the gRPC door of one edge or gateway, as any caller has them: with gRPC's own
- * settings, not those of the mesh, which leave a peer that is silent for 2.5 s.
- */
+/** Streams through the gRPC door of one edge or gateway. */
 export function grpcDoor(
   address: string,
   requestOf: (prompt: string) => GenerateRequest = chatRequest,
 ): { open: OpenStream; close(): void } {
-  const ownPool = { "grpc.use_local_subchannel_pool": 1 };
-  const channel = new Client(address, credentials.createInsecure(), ownPool);
+  const channel = plainChannel(address);
   const client = createClient(Inference, channel);
   return {
     open: (prompt) => messagesOf(client.generate(requestOf(prompt))),
@@ -133,7 +128,7 @@ export async function proveStreams(
   undisturbed: readonly StreamRecord[],
   judgeAddress: string,
 ): Promise<void> {
-  const channel = openChannel(judgeAddress);
+  const channel = plainChannel(judgeAddress);
   const judge = createClient(Inference, channel);
   let worstGap = 0;
   let identical = 0;
