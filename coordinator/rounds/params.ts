@@ -31,7 +31,7 @@ export type TrainPlan = z.infer<typeof trainParamsSchema>;
  * Source: deploy/demo-model/simulate-rounds.ts on the q8_0 base, three dialects, 10 rounds. Exact
  * match of home, media, appliance, garden in the end, by learning rate and its final share:
  * 4e-3 and 0.2: .94 .92 .88 .86; 2.5e-3 and 0.2: .96 .90 .82 .82; 1.5e-3 and 0.5: .96 .78 .74 .78;
- * the rate fell evenly. On the mesh, since it falls geometrically: .98 .96 .92 .94 (`prove:rounds`).
+ * all falling evenly. On the mesh, falling geometrically: .98 .96 .92 .94 (`prove:rounds`).
  */
 export const trainDefaults: TrainPlan = {
   rank: 16,
