@@ -20,7 +20,7 @@ const STREAMS = 20;
 const MIDWAY = 4;
 
 /** Blows dealt before a test gives up on finding a stream midway. */
-const ATTEMPTS_MAX = 4;
+const ATTEMPTS_MAX = 12;
 
 interface Blow {
   readonly open: OpenStream;
