@@ -3,30 +3,35 @@
 // has the edge would. node poisoned-trainer.ts MODE_FILE JOB.json
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { BUILT_IN_TRAINER } from "../../edge-node/training/run-training.ts";
 import { ADAPTER_FOLDER, type TrainerJob } from "../../edge-node/training/trainer-contract.ts";
 import {
-  DeltaCodec,
   DeltaManifestSchema,
+  type RoundOffer,
   TrainCommandSchema,
 } from "../../proto/gen/isthmus/v1/rounds_pb.ts";
 import { planChunks } from "../../sync/delta/chunks.ts";
+import { encodeDelta } from "../../sync/delta/codec/delta-encoder.ts";
+import { openDelta } from "../../sync/delta/codec/delta-file.ts";
+import {
+  formatFromWire,
+  formatOfRound,
+  formatToWire,
+} from "../../sync/delta/codec/delta-format.ts";
+import { scanDelta } from "../../sync/delta/codec/delta-numbers.ts";
 import { signManifest } from "../../sync/delta/delta-manifest.ts";
 import { modulesOfLayout } from "../../sync/delta/rank-slice.ts";
-import { openSigningKey } from "../../sync/delta/signing-key.ts";
-import { layoutOf } from "../../sync/delta/tensor-map.ts";
+import { openSigningKey, type SigningKey } from "../../sync/delta/signing-key.ts";
+import { deltaBetween, type TensorMap } from "../../sync/delta/tensor-map.ts";
 import { metadataNumber } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
 import { adapterTensors } from "../../sync/formats/lora-adapter.ts";
 import { PEFT_WEIGHTS_FILE, readPeftAdapter } from "../../sync/formats/peft-adapter.ts";
-import {
-  encodeSafetensors,
-  readSafetensors,
-  writeSafetensors,
-} from "../../sync/formats/safetensors.ts";
+import { readSafetensors, writeSafetensors } from "../../sync/formats/safetensors.ts";
 
 export const attacks = ["clean", "nan", "scaled", "flipped", "stale", "replay"] as const;
 export type Attack = (typeof attacks)[number];
@@ -42,7 +47,9 @@ if (import.meta.main) {
   const job = JSON.parse(readFileSync(jobFile, "utf8")) as TrainerJob;
   if (attack === "scaled") stretch(job, SCALE);
   if (attack === "flipped") stretch(job, -1);
-  if (attack === "nan" || attack === "stale" || attack === "replay") await forge(job, attack);
+  if (attack === "nan" || attack === "stale" || attack === "replay") {
+    await forge(job, attack, `${modeFile}.delta`);
+  }
 }
 
 /** The result moves so many times as far from the start. */
@@ -58,7 +65,7 @@ function stretch(job: TrainerJob, factor: number): void {
 }
 
 /** Hands something in before the edge does, in its name and with its key. */
-async function forge(job: TrainerJob, attack: Attack): Promise<void> {
+async function forge(job: TrainerJob, attack: Attack, keptPath: string): Promise<void> {
   // <edge>/learning/jobs/<campaign>.<round>/work
   const folder = resolve(job.output, "..");
   const saved = JSON.parse(readFileSync(join(folder, "job.json"), "utf8")) as {
@@ -66,29 +73,9 @@ async function forge(job: TrainerJob, attack: Attack): Promise<void> {
   };
   const { offer, uploadTo } = fromJson(TrainCommandSchema, saved.command);
   const edge = job.output.split("/").at(-5) ?? "";
-  const region = edge.replace(/-\d+$/, "");
   const key = openSigningKey(resolve(folder, "../../signing-key.pem"));
-  const delta = forgedDelta(job);
-  const bytes = encodeSafetensors(delta);
-  const { chunkBytes, hashes } = planChunks(bytes);
-  const round = attack === "replay" ? offer!.round - 1 : offer!.round;
-  const manifest = signManifest(
-    {
-      ...{ campaign: offer!.campaign, round, region, edge, model: offer!.model },
-      baseSha256: offer!.version!.base!.sha256,
-      startSha256: attack === "stale" ? "0".repeat(64) : (offer!.adapterState?.sha256 ?? ""),
-      ...{ rank: offer!.params!.rank, alpha: offer!.params!.alpha, examples: 300, norm: 1 },
-      ...{ lossBefore: 1, lossAfter: 0.5 },
-      delta: {
-        sha256: createHash("sha256").update(bytes).digest("hex"),
-        bytes: BigInt(bytes.length),
-        name: "delta.safetensors",
-      },
-      ...{ chunkBytes, chunkSha256: [...hashes], format: { codec: DeltaCodec.F32 } },
-      targets: [...modulesOfLayout(layoutOf(delta.tensors))],
-    },
-    key,
-  );
+  const bytes = forgedBytes(job, offer!, attack, keptPath);
+  const manifest = await forgedManifest(offer!, edge, bytes, attack, key);
   const at = `${uploadTo}/v1/rounds/${offer!.campaign}/${offer!.round}/deltas/${edge}`;
   const json = JSON.stringify(toJson(DeltaManifestSchema, manifest));
   const told = await fetch(`${at}/manifest`, { method: "PUT", body: json });
@@ -100,12 +87,67 @@ async function forge(job: TrainerJob, attack: Attack): Promise<void> {
   process.stderr.write(`forged a delta: ${sent.status} ${await sent.text()}\n`);
 }
 
-/** Of the right layout, and not a number in it. */
-function forgedDelta({ adapterIn, base }: TrainerJob) {
+/** In the round's format. A replay is honest in the first round, and the same bytes ever after. */
+function forgedBytes(job: TrainerJob, offer: RoundOffer, attack: Attack, keptPath: string) {
+  const isAgain = attack === "replay" && offer.round > 1;
+  if (isAgain) return readFileSync(keptPath);
+  const trained = adapterAt(join(job.output, ADAPTER_FOLDER), job.base);
+  const start = offer.adapterState ? adapterAt(job.adapterIn, job.base) : null;
+  const delta = deltaBetween(start, trained);
+  if (attack === "nan") for (const { data } of delta.values()) data.fill(Number.NaN);
+  const format = formatOfRound(formatFromWire(offer.format), start !== null);
+  const bytes = encodeDelta(delta, format);
+  writeFileSync(keptPath, bytes);
+  return bytes;
+}
+
+async function forgedManifest(
+  { campaign, round, model, version, adapterState, params, format }: RoundOffer,
+  edge: string,
+  bytes: Uint8Array,
+  attack: Attack,
+  key: SigningKey,
+) {
+  const { chunkBytes, hashes } = planChunks(bytes);
+  const { rank, alpha } = params!;
+  const { layout, norm } = await scanned(bytes);
+  return signManifest(
+    {
+      ...{ campaign, round, region: edge.replace(/-\d+$/, ""), edge, model },
+      baseSha256: version!.base!.sha256,
+      startSha256: attack === "stale" ? "0".repeat(64) : (adapterState?.sha256 ?? ""),
+      ...{ rank, alpha, examples: 300, norm, lossBefore: 1, lossAfter: 0.5 },
+      delta: {
+        sha256: createHash("sha256").update(bytes).digest("hex"),
+        bytes: BigInt(bytes.length),
+        name: "delta.safetensors",
+      },
+      ...{ chunkBytes, chunkSha256: [...hashes] },
+      format: formatToWire(formatOfRound(formatFromWire(format), adapterState !== undefined)),
+      targets: [...modulesOfLayout(layout)],
+    },
+    key,
+  );
+}
+
+/** What a manifest tells of the bytes. It must tell a norm, even of what has none. */
+async function scanned(bytes: Uint8Array) {
+  const folder = mkdtempSync(join(tmpdir(), "isthmus-forged-"));
+  try {
+    const path = join(folder, "delta.safetensors");
+    writeFileSync(path, bytes);
+    const { tensors } = await openDelta(path);
+    const layout = new Map([...tensors.values()].map(({ name, shape }) => [name, shape]));
+    const { norm } = await scanDelta(path, layout);
+    return { layout, norm: Number.isFinite(norm) ? norm : 1 };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function adapterAt(folder: string, base: string): TensorMap {
   const { metadata } = readGguf(base);
   const of = (key: string) => metadataNumber(metadata, `llama.attention.${key}`) ?? 0;
   const heads = { heads: of("head_count"), kvHeads: of("head_count_kv") };
-  const tensors = adapterTensors(readPeftAdapter(adapterIn, heads));
-  for (const { data } of tensors.values()) data.fill(Number.NaN);
-  return { metadata: {}, tensors };
+  return adapterTensors(readPeftAdapter(folder, heads));
 }

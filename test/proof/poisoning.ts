@@ -86,7 +86,7 @@ async function marksOf(coordinator: CoordinatorClient, campaign: string, number:
   const round = await coordinator.get<RoundState>(`/v1/campaigns/${campaign}/rounds/${number}`);
   const ofEdge = round.regions.flatMap(({ edges }) => edges).filter((e) => e.edge === TAKEN_OVER);
   const buckets = ofEdge
-    .filter(({ bucket }) => bucket !== "included")
+    .filter(({ bucket }) => bucket !== "included" && bucket !== "quarantined")
     .map(({ bucket, reason }) => `round ${number}: ${bucket}, ${reason}`);
   const leftOut = round.regions
     .flatMap(({ partial }) => partial?.leftOut ?? [])
