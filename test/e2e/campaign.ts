@@ -24,6 +24,7 @@ export interface CampaignOrder {
   readonly params?: object;
   readonly strategy?: object;
   readonly pace?: object;
+  readonly gate?: object;
 }
 
 /** Starts a campaign on the demo model and returns its last state. */

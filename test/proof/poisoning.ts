@@ -70,6 +70,8 @@ async function runUnder(mesh: TestMesh): Promise<Outcome> {
     params: { steps: Number(values.steps) },
     // A machine that has other work must not make edges late: that is no attack.
     pace: { deadlineMs: DEADLINE_MS },
+    // Nobody calls: there is nothing to wait for at the canary.
+    gate: { waves: [1], holdMs: 0, quietMs: 0 },
   };
   const campaign = await followCampaign(coordinator, order);
   const named: string[] = [];
