@@ -28,6 +28,7 @@ export interface RouteTableOptions {
   readonly labels?: RouteLabels;
   /** Prompt blocks remembered. */
   readonly prefixBlocksMax?: number;
+  readonly sessionsMax?: number;
 }
 
 export type RouteLabels = Readonly<Pick<RegionLabels, "jurisdictions" | "gramsCo2PerKwh">>;
@@ -43,14 +44,15 @@ export class RouteTable {
   readonly #index: BlockIndex;
   readonly #edges: RoutedEdges;
   readonly #lengths = new ExpectedLength();
-  readonly #pins = new SessionPins();
+  readonly #pins: SessionPins;
   readonly #ttfts = new LRUCache<string, TtftHistogram>({ max: CLASSES_MAX });
   readonly #observer: DispatchObserver;
 
-  constructor({ region, labels, prefixBlocksMax }: RouteTableOptions) {
+  constructor({ region, labels, prefixBlocksMax, sessionsMax }: RouteTableOptions) {
     this.#region = region;
     this.#jurisdictions = labels?.jurisdictions ?? [];
     this.#index = new BlockIndex(prefixBlocksMax);
+    this.#pins = new SessionPins(sessionsMax);
     this.#edges = new RoutedEdges(region, labels?.gramsCo2PerKwh ?? 0, this.#index);
     this.#observer = {
       changed: (lane) => this.#edges.refresh(lane),

@@ -10,7 +10,11 @@ export interface SessionPin {
 }
 
 export class SessionPins {
-  readonly #pins = new LRUCache<string, SessionPin>({ max: SESSIONS_MAX });
+  readonly #pins: LRUCache<string, SessionPin>;
+
+  constructor(sessionsMax: number = SESSIONS_MAX) {
+    this.#pins = new LRUCache({ max: sessionsMax });
+  }
 
   pin(model: string, session: string, pin: SessionPin): void {
     this.#pins.set(`${model} ${session}`, pin);

@@ -7,8 +7,10 @@ import { runCampaign } from "./campaign.ts";
 import { grpcDoor, prompts, runStreams } from "./stream-set.ts";
 import { startTestMesh, type TestMesh } from "./test-mesh.ts";
 
-/** A few steps show every part at work; the whole campaign is `npm run prove:rounds`. */
-const SLICE = { rounds: 1, params: { steps: 6 } };
+/**
+ * A few steps and requests show every part at work; the whole campaign is `npm run prove:rounds`.
+ */
+const SLICE = { rounds: 1, params: { steps: 6 }, gate: { live: { samples: 5 } } };
 
 let mesh: TestMesh;
 

@@ -37,7 +37,7 @@ export class RoutingFixture {
   #sequence = 0;
 
   constructor(edges: Readonly<Record<string, EdgeFields>> = {}, labels?: RouteLabels) {
-    const bounds = { prefixBlocksMax: 1024 };
+    const bounds = { prefixBlocksMax: 1024, sessionsMax: 1024 };
     this.table = new RouteTable({ region: "us", ...bounds, ...(labels && { labels }) });
     for (const [edge, fields] of Object.entries(edges)) this.add(edge, fields);
   }
