@@ -33,10 +33,10 @@ const ROUND_DEADLINE_MS = 3_600_000;
 
 const help = `Usage: npm run demo:federated -- [options]
 
-Takes about 10 minutes on two cores.
+Takes about 13 minutes on two cores.
 
   --rounds N          (default 5)
-  --steps N           of each edge in each round        (default 80)
+  --steps N           of each edge in each round        (default 120)
   --learning-rate R   (default 4e-3)
   --final-rate-share X  learning rate of the last round against it (default 0.1)
   --server-rates R,...  how far each round goes towards the mean of its edges, or beyond; the last
@@ -50,7 +50,7 @@ Takes about 10 minutes on two cores.
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
-    steps: { type: "string", default: "80" },
+    steps: { type: "string", default: "120" },
     "learning-rate": { type: "string", default: "4e-3" },
     "final-rate-share": { type: "string", default: "0.1" },
     "server-rates": { type: "string", default: "1.75,1.25,1" },
