@@ -223,7 +223,9 @@ function missesOf({ served }: Course, share: number): string[] {
   const missed = regions
     .filter((region) => !((after?.[region] ?? 0) > (before?.[region] ?? 0)))
     .map((region) => `${region} has gained nothing`);
-  if (share < CENTRAL_SHARE_MIN) missed.push(`less than ${100 * CENTRAL_SHARE_MIN} %`);
+  if (share < CENTRAL_SHARE_MIN) {
+    missed.push(`less than ${100 * CENTRAL_SHARE_MIN} % of what central training reaches`);
+  }
   return missed;
 }
 

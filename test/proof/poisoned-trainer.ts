@@ -3,8 +3,7 @@
 // has the edge would. node poisoned-trainer.ts MODE_FILE JOB.json
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { BUILT_IN_TRAINER } from "../../edge-node/training/run-training.ts";
@@ -25,7 +24,7 @@ import {
 import { scanDelta } from "../../sync/delta/codec/delta-numbers.ts";
 import { signManifest } from "../../sync/delta/delta-manifest.ts";
 import { modulesOfLayout } from "../../sync/delta/rank-slice.ts";
-import { openSigningKey, type SigningKey } from "../../sync/delta/signing-key.ts";
+import { openSigningKey } from "../../sync/delta/signing-key.ts";
 import { deltaBetween, type TensorMap } from "../../sync/delta/tensor-map.ts";
 import { metadataNumber } from "../../sync/formats/gguf-metadata.ts";
 import { readGguf } from "../../sync/formats/gguf-reader.ts";
@@ -74,75 +73,62 @@ async function forge(job: TrainerJob, attack: Attack, keptPath: string): Promise
   const { offer, uploadTo } = fromJson(TrainCommandSchema, saved.command);
   const edge = job.output.split("/").at(-5) ?? "";
   const key = openSigningKey(resolve(folder, "../../signing-key.pem"));
-  const bytes = forgedBytes(job, offer!, attack, keptPath);
-  const manifest = await forgedManifest(offer!, edge, bytes, attack, key);
+  const isAgain = attack === "replay" && offer!.round > 1;
+  if (!isAgain) writeForged(job, offer!, attack, keptPath);
+  const manifest = signManifest(await forgedManifest(offer!, edge, keptPath, attack), key);
   const at = `${uploadTo}/v1/rounds/${offer!.campaign}/${offer!.round}/deltas/${edge}`;
   const json = JSON.stringify(toJson(DeltaManifestSchema, manifest));
   const told = await fetch(`${at}/manifest`, { method: "PUT", body: json });
   process.stderr.write(`forged a manifest: ${told.status} ${await told.text()}\n`);
   if (told.status !== 202) return;
+  const bytes = readFileSync(keptPath);
   const range = `bytes 0-${bytes.length - 1}/${bytes.length}`;
   const headers = { "content-range": range };
-  const sent = await fetch(at, { method: "PUT", headers, body: Buffer.from(bytes) });
+  const sent = await fetch(at, { method: "PUT", headers, body: bytes });
   process.stderr.write(`forged a delta: ${sent.status} ${await sent.text()}\n`);
 }
 
 /** In the round's format. A replay is honest in the first round, and the same bytes ever after. */
-function forgedBytes(job: TrainerJob, offer: RoundOffer, attack: Attack, keptPath: string) {
-  const isAgain = attack === "replay" && offer.round > 1;
-  if (isAgain) return readFileSync(keptPath);
+function writeForged(job: TrainerJob, offer: RoundOffer, attack: Attack, path: string): void {
   const trained = adapterAt(join(job.output, ADAPTER_FOLDER), job.base);
   const start = offer.adapterState ? adapterAt(job.adapterIn, job.base) : null;
   const delta = deltaBetween(start, trained);
   if (attack === "nan") for (const { data } of delta.values()) data.fill(Number.NaN);
-  const format = formatOfRound(formatFromWire(offer.format), start !== null);
-  const bytes = encodeDelta(delta, format);
-  writeFileSync(keptPath, bytes);
-  return bytes;
+  writeFileSync(path, encodeDelta(delta, formatOf(offer)));
 }
 
-async function forgedManifest(
-  { campaign, round, model, version, adapterState, params, format }: RoundOffer,
-  edge: string,
-  bytes: Uint8Array,
-  attack: Attack,
-  key: SigningKey,
-) {
-  const { chunkBytes, hashes } = planChunks(bytes);
+function formatOf({ format, adapterState }: RoundOffer) {
+  return formatOfRound(formatFromWire(format), adapterState !== undefined);
+}
+
+async function forgedManifest(offer: RoundOffer, edge: string, path: string, attack: Attack) {
+  const { campaign, round, model, version, adapterState, params } = offer;
   const { rank, alpha } = params!;
-  const { layout, norm } = await scanned(bytes);
-  return signManifest(
-    {
-      ...{ campaign, round, region: edge.replace(/-\d+$/, ""), edge, model },
-      baseSha256: version!.base!.sha256,
-      startSha256: attack === "stale" ? "0".repeat(64) : (adapterState?.sha256 ?? ""),
-      ...{ rank, alpha, examples: 300, norm, lossBefore: 1, lossAfter: 0.5 },
-      delta: {
-        sha256: createHash("sha256").update(bytes).digest("hex"),
-        bytes: BigInt(bytes.length),
-        name: "delta.safetensors",
-      },
-      ...{ chunkBytes, chunkSha256: [...hashes] },
-      format: formatToWire(formatOfRound(formatFromWire(format), adapterState !== undefined)),
-      targets: [...modulesOfLayout(layout)],
+  const bytes = readFileSync(path);
+  const { chunkBytes, hashes } = planChunks(bytes);
+  const { layout, norm } = await scanned(path);
+  return {
+    ...{ campaign, round, region: edge.replace(/-\d+$/, ""), edge, model },
+    baseSha256: version!.base!.sha256,
+    startSha256: attack === "stale" ? "0".repeat(64) : (adapterState?.sha256 ?? ""),
+    ...{ rank, alpha, examples: 300, norm, lossBefore: 1, lossAfter: 0.5 },
+    delta: {
+      sha256: createHash("sha256").update(bytes).digest("hex"),
+      bytes: BigInt(bytes.length),
+      name: "delta.safetensors",
     },
-    key,
-  );
+    ...{ chunkBytes, chunkSha256: [...hashes] },
+    format: formatToWire(formatOf(offer)),
+    targets: [...modulesOfLayout(layout)],
+  };
 }
 
-/** What a manifest tells of the bytes. It must tell a norm, even of what has none. */
-async function scanned(bytes: Uint8Array) {
-  const folder = mkdtempSync(join(tmpdir(), "isthmus-forged-"));
-  try {
-    const path = join(folder, "delta.safetensors");
-    writeFileSync(path, bytes);
-    const { tensors } = await openDelta(path);
-    const layout = new Map([...tensors.values()].map(({ name, shape }) => [name, shape]));
-    const { norm } = await scanDelta(path, layout);
-    return { layout, norm: Number.isFinite(norm) ? norm : 1 };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+/** What a manifest tells of the numbers. It must tell a norm, even of what has none. */
+async function scanned(path: string) {
+  const { tensors } = await openDelta(path);
+  const layout = new Map([...tensors.values()].map(({ name, shape }) => [name, shape]));
+  const { norm } = await scanDelta(path, layout);
+  return { layout, norm: Number.isFinite(norm) ? norm : 1 };
 }
 
 function adapterAt(folder: string, base: string): TensorMap {
